@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// One exception type with two kinds: what the user can mend (exit code 2) and faults of the
+// program or the machine (exit code 1).
+#pragma once
+
+#include <fmt/core.h>
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace gpfq {
+
+enum class ErrorKind {
+  input,  ///< bad arguments, config, model or data: one message, exit code 2
+  fault   ///< a broken promise of the program, its libraries or the machine: exit code 1
+};
+
+/// An error whose text says what, found, expected and where.
+class Error : public std::runtime_error {
+ public:
+  Error(ErrorKind kind, const std::string& message) : std::runtime_error(message), kind_(kind) {}
+  [[nodiscard]] ErrorKind kind() const noexcept { return kind_; }
+
+ private:
+  ErrorKind kind_;
+};
+
+/// Throws an input error with a formatted message.
+template <class... Args>
+[[noreturn]] void throw_input(fmt::format_string<Args...> text, Args&&... args) {
+  throw Error(ErrorKind::input, fmt::format(text, std::forward<Args>(args)...));
+}
+
+/// Throws a fault with a formatted message.
+template <class... Args>
+[[noreturn]] void throw_fault(fmt::format_string<Args...> text, Args&&... args) {
+  throw Error(ErrorKind::fault, fmt::format(text, std::forward<Args>(args)...));
+}
+
+/// Checks a precondition; a fault with `text` when it does not hold.
+inline void require(bool condition, const char* text) {
+  if (!condition) throw Error(ErrorKind::fault, text);
+}
+
+}  // namespace gpfq

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the operating system knows of this process: memory, host, free space, time.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <string>
+
+#include "gpfq/base/types.hpp"
+
+namespace gpfq {
+
+/// Highest resident memory of this process so far, bytes (VmHWM); 0 where the system does not tell.
+[[nodiscard]] Index peak_memory_bytes();
+[[nodiscard]] std::string host_name();
+
+/// Writes a small text file beside its place, flushes it to disk and renames it, so that a reader sees the
+/// old or the new, never half. @throws Error (input) naming the file: an output that cannot be written.
+void write_file_atomically(const std::filesystem::path& path, const std::string& text);
+
+/// Seconds since construction.
+class Stopwatch {
+ public:
+  [[nodiscard]] double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace gpfq

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// The job's config: one table of keys makes parser, help and documentation.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "gpfq/base/types.hpp"
+
+namespace gpfq::job {
+
+/// One key as users see it.
+struct ConfigKey {
+  std::string name;           ///< dotted
+  std::string type;           ///< "string", "integer", "number", "numbers", "boolean", "size", "objects"
+  std::string default_value;  ///< as in JSON; "required" where there is none
+  std::string unit;
+  std::string help;
+};
+
+/// All keys, in the order of the documentation.
+[[nodiscard]] const std::vector<ConfigKey>& config_keys();
+/// The table as text for `gpfq quantize --help`.
+[[nodiscard]] std::string config_help();
+
+enum class Method { gpfq, msq };
+enum class RadiusKind { median, max, value };
+
+/// How the radius r of an alphabet is found.
+struct RadiusRule {
+  RadiusKind kind = RadiusKind::median;
+  std::optional<double> scale;  ///< C; default_scale() where not given
+  double value = 0;             ///< for RadiusKind::value
+  bool per_neuron = false;
+};
+
+/// What quantizes one layer.
+struct LayerSettings {
+  bool skip = false;
+  Method method = Method::gpfq;
+  int levels = 3;
+  RadiusRule radius;
+  /// C as given, else the paper's best for median (3 up to 4 levels, 4 up to 8, 5 beyond), 1 for max.
+  [[nodiscard]] double scale() const;
+};
+
+/// Samples of one dataset.
+struct DataSource {
+  std::filesystem::path file;
+  std::string inputs;
+  std::string labels;                         ///< evaluation only
+  Index samples = 0;                          ///< 0: all
+  std::optional<std::uint64_t> shuffle_seed;  ///< unset: the first ones in file order
+};
+
+enum class Layout { nchw, nhwc, nhw, flat };
+
+/// From stored numbers to what the network takes: (x·scale − mean) / std, per channel, then transposed.
+struct Preprocess {
+  double scale = 1;
+  std::vector<double> mean;
+  std::vector<double> deviation;
+  Layout layout = Layout::flat;
+};
+
+/// A whole config, checked but for what only the files can tell.
+struct Config {
+  std::filesystem::path model;
+  DataSource calibration;
+  std::optional<DataSource> evaluation;
+  Preprocess preprocess;
+  std::filesystem::path output;
+  std::filesystem::path scratch;
+  Index memory_per_rank = 0;  ///< bytes
+  int threads = 1;
+  Index block = 0;  ///< 0: chosen per layer
+  std::string text;  ///< the JSON that it was made from, overrides applied
+
+  /// Settings of a layer: the defaults, then every rule that matches its whole name, in order.
+  [[nodiscard]] LayerSettings settings_for(const std::string& layer) const;
+
+  struct Rule {
+    std::string match;
+    std::string settings;  ///< JSON of the other keys
+  };
+  std::string quantization;  ///< JSON of the defaults
+  std::vector<Rule> rules;
+};
+
+/// Reads the file and applies `key=value` overrides; returns JSON text. @throws Error (input)
+[[nodiscard]] std::string load_config_text(const std::filesystem::path& path, const std::vector<std::string>& overrides);
+
+/// Parses and checks. Relative paths are taken from `folder`. @throws Error (input) naming the key, and
+/// for an unknown key the nearest known one.
+[[nodiscard]] Config parse_config(const std::string& text, const std::filesystem::path& folder, const std::string& where);
+
+[[nodiscard]] std::string method_name(Method method);
+[[nodiscard]] std::string radius_name(const LayerSettings& settings);
+
+}  // namespace gpfq::job

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// MPI as the rest of the program wants it: return codes become exceptions with MPI's own text,
+// counts go beyond 2^31, and a local failure becomes everybody's before the next collective.
+#pragma once
+
+#include <boost/archive/binary_iarchive.hpp>
+#include <boost/archive/binary_oarchive.hpp>
+#include <mpi.h>
+
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <span>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "gpfq/base/error.hpp"
+#include "gpfq/base/types.hpp"
+
+namespace gpfq::mpi {
+
+/// MPI_Init to MPI_Finalize. @throws Error when this process is alone under a launcher that
+/// started several (built with another MPI than the one that launches).
+class Environment {
+ public:
+  Environment(int& argc, char**& argv);
+  ~Environment();
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
+};
+
+/// Throws a fault naming `call` and MPI's text when `code` is not MPI_SUCCESS.
+void check(int code, const char* call);
+
+/// What agree() throws: an error that every rank has, so that all may leave together.
+class AgreedError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// A duplicate of a communicator, with its collectives.
+class Communicator {
+ public:
+  /// Collective over `parent`.
+  explicit Communicator(MPI_Comm parent);
+  ~Communicator();
+  Communicator(Communicator&& other) noexcept;
+  Communicator& operator=(Communicator&&) = delete;
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  [[nodiscard]] MPI_Comm get() const { return comm_; }
+  [[nodiscard]] int rank() const { return rank_; }
+  [[nodiscard]] int size() const { return size_; }
+  [[nodiscard]] bool is_root() const { return rank_ == 0; }
+
+  void barrier() const;
+
+  /// Runs `action` on every rank; when it throws anywhere, every rank throws the message of the
+  /// lowest failing rank as AgreedError (with that rank and its host appended where it is not root's
+  /// complaint about input), none otherwise. Collective;
+  /// `action` must not be collective unless all ranks leave it the same way.
+  void agree(const std::function<void()>& action) const;
+
+  /// Element-wise over the ranks, in place, on all.
+  void sum(std::span<std::int64_t> values) const;
+  [[nodiscard]] Index sum(Index value) const;
+  [[nodiscard]] Index max(Index value) const;
+  [[nodiscard]] double max(double value) const;
+
+  /// Root's bytes to all.
+  void broadcast_bytes(std::string& bytes) const;
+  /// Everybody's bytes to root, by rank; empty elsewhere.
+  [[nodiscard]] std::vector<std::string> gather_bytes(const std::string& bytes) const;
+
+  /// Root's object to all; any type that Boost.Serialization takes.
+  template <class T>
+  void broadcast(T& object) const {
+    std::string bytes = is_root() ? pack(object) : std::string();
+    broadcast_bytes(bytes);
+    if (!is_root()) unpack(bytes, object);
+  }
+
+  /// Everybody's object to root, by rank; empty elsewhere.
+  template <class T>
+  [[nodiscard]] std::vector<T> gather(const T& object) const {
+    std::vector<T> objects;
+    for (const std::string& bytes : gather_bytes(pack(object))) unpack(bytes, objects.emplace_back());
+    return objects;
+  }
+
+ private:
+  template <class T>
+  static std::string pack(const T& object) {
+    std::ostringstream stream;
+    boost::archive::binary_oarchive(stream, boost::archive::no_header) << object;
+    return stream.str();
+  }
+  template <class T>
+  static void unpack(const std::string& bytes, T& object) {
+    std::istringstream stream(bytes);
+    boost::archive::binary_iarchive(stream, boost::archive::no_header) >> object;
+  }
+
+  MPI_Comm comm_ = MPI_COMM_NULL;
+  int rank_ = 0;
+  int size_ = 1;
+};
+
+}  // namespace gpfq::mpi

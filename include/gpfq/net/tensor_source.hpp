@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Parameters as something to read from, a few rows at a time: an importer hands these on, and no
+// one needs to hold a whole weight matrix of a very wide layer.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+
+#include "gpfq/base/types.hpp"
+#include "gpfq/net/graph.hpp"
+
+namespace gpfq::net {
+
+/// A float32 tensor that is read by rows of its first dimension.
+struct TensorSource {
+  Shape shape;
+  /// Writes rows first .. first+count−1 (row-major, rest of the shape contiguous) to `out`.
+  /// A one-dimensional tensor has rows of one element.
+  std::function<void(Index first, Index count, float* out)> read_rows;
+};
+
+/// A network read from a file: its graph and a source for each of graph.tensors.
+struct Model {
+  Graph graph;
+  std::map<std::string, TensorSource> tensors;
+};
+
+/// A source over values that it owns, row-major.
+[[nodiscard]] TensorSource make_source(Shape shape, std::vector<float> values);
+
+/// The whole tensor; for small parameters (bias, normalization) and tests.
+[[nodiscard]] std::vector<float> read_all(const TensorSource& source);
+
+}  // namespace gpfq::net

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// Activations of both networks between layers, in parallel HDF5: one file per tensor and network,
+// so that what nobody reads any more can be deleted.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <utility>
+
+#include "gpfq/mpi/communicator.hpp"
+#include "gpfq/net/propagate.hpp"
+#include "gpfq/store/parallel_file.hpp"
+
+namespace gpfq::store {
+
+enum class Network { analog, quantized };
+
+/// Stored tensors by (node, network). Vectors (one extent per sample) lie input-major, N×m, so that a block
+/// of inputs is one contiguous read; feature maps lie sample-major.
+class ActivationStore {
+ public:
+  /// Root creates the folder (removing a store left by an earlier run). Collective.
+  ActivationStore(const mpi::Communicator& comm, std::filesystem::path folder);
+  /// Removes the folder on root unless an exception is unwinding (then root's caller does).
+  ~ActivationStore();
+  ActivationStore(const ActivationStore&) = delete;
+  ActivationStore& operator=(const ActivationStore&) = delete;
+
+  /// Collective. @param name  of the node, for messages
+  void create(int node, Network network, const std::string& name, const Shape& sample_shape, Index samples);
+  /// Writes samples first .. first+batch.samples−1; ranks without samples pass an empty batch. Collective.
+  void write(int node, Network network, Index first_sample, const net::Batch& batch);
+  /// Makes the written tensor readable by all ranks. Collective.
+  void flush(int node, Network network);
+  /// Inputs first .. first+count−1 of a vector tensor for all samples, input t at out + t·stride. Independent.
+  void read_inputs(int node, Network network, Index first_input, Index count, float* out, Index stride) const;
+  /// Samples first .. first+count−1, row-major per sample. Independent.
+  [[nodiscard]] net::Batch read_samples(int node, Network network, Index first_sample, Index count) const;
+  /// Deletes a tensor. Collective.
+  void remove(int node, Network network);
+
+  [[nodiscard]] Index bytes_read() const { return bytes_read_; }
+  [[nodiscard]] Index bytes_written() const { return bytes_written_; }
+
+ private:
+  struct Tensor {
+    std::string name;
+    Shape sample_shape;
+    Index samples = 0;
+    std::filesystem::path path;
+    ParallelFile file;
+  };
+  using Key = std::pair<int, Network>;
+  [[nodiscard]] const Tensor& tensor(int node, Network network) const;
+  [[nodiscard]] static bool is_input_major(const Tensor& tensor) { return tensor.sample_shape.size() == 1; }
+
+  const mpi::Communicator& comm_;
+  std::filesystem::path folder_;
+  std::map<Key, Tensor> tensors_;
+  mutable Index bytes_read_ = 0;
+  Index bytes_written_ = 0;
+};
+
+}  // namespace gpfq::store

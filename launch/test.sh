@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# The whole test suite by one command: installs what is missing, builds with the tests, runs them, and ends with
+# what was skipped and CTest's own closing lines. CI adds warnings as errors and a pass with sanitizers.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=launch/lib/setup.sh
+source launch/lib/setup.sh
+
+# What the tests of each label need beyond build and tests, as in setup.sh; installed with --with-cluster.
+slurm_needs=() # tests labelled slurm: daemons of a Slurm on this machine (slurm-wlm, munge)
+hosts_needs=() # tests labelled hosts: several hosts in network namespaces (iproute2)
+
+# Labels left out: without --with-cluster, and of the pass with sanitizers (many ranks are slow there).
+cluster_labels='^(slurm|hosts|long)$'
+unsanitized_labels='^(slurm|hosts|long|mpi|bench.*)$'
+
+build_dir=build
+with_cluster=false
+only_sanitized=false
+ctest_options=()
+
+usage() {
+  cat <<'TEXT'
+usage: launch/test.sh [--with-cluster] [--sanitize] [--build-dir DIR] [CTEST_OPTION...]
+
+  --with-cluster   also the tests that start Slurm daemons or network namespaces (root), and the long ones
+  --sanitize       the serial tests only, with address and undefined-behaviour sanitizers, in DIR-sanitize
+  --build-dir DIR  where to build; default: build
+
+Other options go to ctest, for example -R regex; -L or -LE replace the choice of labels made here. With CI=true
+in the environment, warnings are errors and the sanitizers' pass follows the others.
+TEXT
+}
+
+parse() {
+  while (($# > 0)); do
+    case $1 in
+      --help | -h) usage && exit ;;
+      --with-cluster) with_cluster=true ;;
+      --sanitize) only_sanitized=true ;;
+      --build-dir)
+        build_dir=${2:?--build-dir needs a directory}
+        shift
+        ;;
+      *) ctest_options+=("$1") ;;
+    esac
+    shift
+  done
+}
+
+is_ci() {
+  [[ ${CI-} == true ]]
+}
+
+# run_tests DIR LABELS_LEFT_OUT: shows each test as it ends and holds CTest's closing lines back for the summary.
+run_tests() {
+  local dir=$1 filter=(-LE "$2")
+  if [[ -z $2 || " ${ctest_options[*]-} " =~ \ (-L|-LE|--label-[a-z]+)\  ]]; then
+    filter=()
+  fi
+  printf 'tests: %s\n' "$dir"
+  ctest --test-dir "$dir" --output-on-failure --no-tests=error --parallel "$(nproc)" \
+    "${filter[@]}" "${ctest_options[@]}" </dev/null 2>&1 | tee "$dir/ctest.log" | sed -u '/% tests passed/,$d'
+}
+
+# GoogleTest's skipped tests pass in CTest's eyes; list them, with their reasons, from CTest's log.
+list_skipped() {
+  awk '
+    /^[0-9]+\/[0-9]+ Testing: / { entry = $3 }
+    / Skipped$/ { getline reason }
+    /\[  SKIPPED \] [^ ]+ \(/ {
+      sub(/.*\[  SKIPPED \] /, ""); sub(/ \(.*/, "")
+      if (!(seen[entry, $0]++)) print "  " entry ": " $0 (reason == "" ? "" : ": " reason)
+      reason = ""
+    }' "$1/Testing/Temporary/LastTest.log"
+}
+
+# summarize DIR
+summarize() {
+  local skipped
+  skipped=$(list_skipped "$1")
+  if [[ -n $skipped ]]; then
+    printf '\nSkipped in %s:\n%s\n' "$1" "$skipped"
+  fi
+  printf '\n'
+  sed -n '/% tests passed/,$p' "$1/ctest.log"
+}
+
+run_plain() {
+  local options=(-DGPFQ_TESTS=ON -DGPFQ_BENCHMARKS=ON) left_out=$cluster_labels
+  if is_ci; then
+    options+=(-DGPFQ_WARNINGS_AS_ERRORS=ON)
+  fi
+  if [[ $with_cluster == true ]]; then
+    left_out=
+  fi
+  configure "$build_dir" Release "${options[@]}"
+  build "$build_dir"
+  run_tests "$build_dir" "$left_out"
+}
+
+# Open MPI and its friends leak by design at exit, so leaks are not looked for.
+run_sanitized() {
+  local dir=$build_dir-sanitize
+  mkdir -p "$dir"
+  configure "$dir" RelWithDebInfo -DGPFQ_TESTS=ON -DGPFQ_BENCHMARKS=OFF -DGPFQ_SANITIZE=address,undefined
+  build "$dir"
+  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 run_tests "$dir" "$unsanitized_labels"
+}
+
+main() {
+  local needs=("${build_needs[@]}" "${test_needs[@]}") status=0
+  parse "$@"
+  if [[ $with_cluster == true ]]; then
+    needs+=("${slurm_needs[@]}" "${hosts_needs[@]}")
+  fi
+  provide "$build_dir" "${needs[@]}"
+  prepare_mpi
+  if [[ $only_sanitized == false ]]; then
+    run_plain || status=$?
+  fi
+  if [[ $only_sanitized == true ]] || { is_ci && ((status == 0)); }; then
+    run_sanitized || status=$?
+    summarize "$build_dir-sanitize"
+  fi
+  if [[ $only_sanitized == false ]]; then
+    summarize "$build_dir"
+  fi
+  return "$status"
+}
+
+main "$@"

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// Subcommands and options, by CLI11.
+#include "app/commands.hpp"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <sstream>
+
+#include "gpfq/base/error.hpp"
+#include "gpfq/demo/sample.hpp"
+#include "gpfq/job/config.hpp"
+
+namespace gpfq::app {
+namespace {
+
+void add_config_options(CLI::App& command, Request& request) {
+  command.add_option("--set", request.job.overrides, "key=value: overrides a config key (dotted); may be repeated")
+      ->allow_extra_args(false);
+}
+
+void add_commands(CLI::App& app, Request& request) {
+  const auto chosen = [&request](Command command) { return [&request, command] { request.command = command; }; };
+
+  CLI::App* demo = app.add_subcommand("demo", "write the embedded sample: a network, data and a config");
+  demo->add_option("--out", request.output, "folder to write to")->required();
+  demo->callback(chosen(Command::demo));
+
+  CLI::App* import_model = app.add_subcommand("import", "turn an ONNX or Keras model into the native format");
+  import_model->add_option("FILE", request.input, "model.onnx, or a Keras whole-model .h5")->required();
+  import_model->add_option("-o,--output", request.output, "native model to write")->required();
+  import_model->callback(chosen(Command::import_model));
+
+  CLI::App* plan = app.add_subcommand("plan", "show what a job will do: shapes, work, memory; no ranks needed");
+  plan->add_option("CONFIG", request.job.config, "config (JSON)")->required();
+  plan->add_option("--ranks", request.ranks, "ranks to plan for")->check(CLI::Range(1, 1 << 20));
+  add_config_options(*plan, request);
+  plan->callback(chosen(Command::plan));
+
+  CLI::App* quantize = app.add_subcommand("quantize", "quantize a network: mpirun -n P gpfq quantize CONFIG");
+  quantize->add_option("CONFIG", request.job.config, "config (JSON)")->required();
+  add_config_options(*quantize, request);
+  quantize->add_flag("--overwrite", request.job.overwrite, "replace a finished run in the output folder");
+  quantize->footer(job::config_help());
+  quantize->callback(chosen(Command::quantize));
+
+  CLI::App* evaluate = app.add_subcommand("evaluate", "accuracy of a model: mpirun -n P gpfq evaluate MODEL --config CONFIG");
+  evaluate->add_option("MODEL", request.input, "native (float or quantized), ONNX or Keras model")->required();
+  evaluate->add_option("--config", request.job.config, "config with evaluation and preprocess")->required();
+  add_config_options(*evaluate, request);
+  evaluate->callback(chosen(Command::evaluate));
+
+  CLI::App* inspect = app.add_subcommand("inspect", "show what is in a model or an HDF5 file");
+  inspect->add_option("FILE", request.input, "file to look into")->required();
+  inspect->callback(chosen(Command::inspect));
+}
+
+}  // namespace
+
+ParseResult parse_command_line(int argc, const char* const* argv) {
+  ParseResult result;
+  CLI::App app("gpfq: quantizes trained networks by greedy path following, on MPI ranks", "gpfq");
+  app.set_version_flag("--version", "gpfq " GPFQ_VERSION);
+  app.require_subcommand(1);
+  add_commands(app, result.request);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    std::ostringstream out;
+    std::ostringstream problem;
+    const bool is_help = app.exit(error, out, problem) == 0;
+    result.exit_code = is_help ? 0 : 2;
+    result.text = is_help ? out.str() : "gpfq: " + problem.str();
+    result.request.command = Command::none;
+  }
+  return result;
+}
+
+std::string run_serial(const Request& request) {
+  switch (request.command) {
+    case Command::demo: {
+      const demo::SampleFiles files = demo::write_sample(request.output);
+      return fmt::format("{}\n{}\n{}\n", files.model.string(), files.data.string(), files.config.string());
+    }
+    case Command::import_model:
+      return job::import_model(request.input, request.output);
+    case Command::plan:
+      return job::plan_job(request.job, request.ranks);
+    case Command::inspect:
+      return job::inspect(request.input);
+    default:
+      throw_fault("run_serial: this command runs on ranks");
+  }
+}
+
+std::string run_on_ranks(const Request& request, const mpi::Communicator& comm) {
+  if (request.command == Command::quantize) return job::quantize(comm, request.job);
+  return job::evaluate_model(comm, request.input, request.job);
+}
+
+}  // namespace gpfq::app

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line: what was asked for, as one struct.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "gpfq/job/job.hpp"
+
+namespace gpfq::app {
+
+enum class Command { none, demo, import_model, plan, quantize, evaluate, inspect };
+
+/// A parsed command line.
+struct Request {
+  Command command = Command::none;
+  std::filesystem::path input;   ///< model or file
+  std::filesystem::path output;
+  job::JobOptions job;
+  int ranks = 1;
+};
+
+/// Parses. Where the command line is wrong or asks for help, `exit_code` is set (0 or 2), the text is for
+/// stdout (0) or stderr (2), and the request is none.
+struct ParseResult {
+  Request request;
+  int exit_code = -1;
+  std::string text;
+};
+[[nodiscard]] ParseResult parse_command_line(int argc, const char* const* argv);
+
+/// Runs a command that needs no ranks. @throws Error
+[[nodiscard]] std::string run_serial(const Request& request);
+/// Runs quantize or evaluate on all ranks. Collective. @throws Error
+[[nodiscard]] std::string run_on_ranks(const Request& request, const mpi::Communicator& comm);
+
+}  // namespace gpfq::app

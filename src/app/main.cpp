@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// Exit codes: 0 done; 2 bad arguments, config or input, one message from rank 0; 1 a fault.
+#include <fmt/core.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <string>
+
+#include "app/commands.hpp"
+#include "gpfq/base/error.hpp"
+#include "gpfq/base/system.hpp"
+
+namespace {
+
+using gpfq::app::Command;
+using gpfq::app::Request;
+
+constexpr int exit_input = 2;
+constexpr int exit_fault = 1;
+
+int exit_code(const gpfq::Error& error) { return error.kind() == gpfq::ErrorKind::input ? exit_input : exit_fault; }
+
+/// The build may use instructions that an old node lacks: say so instead of dying of them.
+bool processor_fits() {
+#if defined(__x86_64__) && defined(GPFQ_NEEDS_AVX2)
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+  return true;
+#endif
+}
+
+/// True on the rank that may print before MPI has started.
+bool is_first_process() {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"})
+    if (const char* rank = std::getenv(name)) return std::string(rank) == "0";
+  return true;
+}
+
+int run_serially(const Request& request) {
+  try {
+    fmt::print("{}", gpfq::app::run_serial(request));
+    return std::fflush(stdout) == 0 ? 0 : exit_fault;
+  } catch (const gpfq::Error& error) {
+    fmt::print(stderr, "gpfq: {}\n", error.what());
+    return exit_code(error);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "gpfq: {}\n", error.what());
+    return exit_fault;
+  }
+}
+
+/// A failure that only this rank has: the others wait in a collective, so the job is ended for all.
+int end_all(const gpfq::mpi::Communicator& comm, const char* message, int code) {
+  fmt::print(stderr, "gpfq: {} [rank {}/{}, {}]\n", message, comm.rank(), comm.size(), gpfq::host_name());
+  std::fflush(stderr);
+  if (comm.size() > 1) MPI_Abort(MPI_COMM_WORLD, code);
+  return code;
+}
+
+int run_with_ranks(const Request& request, const gpfq::mpi::Communicator& comm) {
+  try {
+    const std::string text = gpfq::app::run_on_ranks(request, comm);
+    fmt::print("{}", text);
+    std::fflush(stdout);
+    return 0;
+  } catch (const gpfq::mpi::AgreedError& error) {
+    if (comm.is_root()) fmt::print(stderr, "gpfq: {}\n", error.what());
+    std::fflush(stderr);
+    return exit_code(error);
+  } catch (const gpfq::Error& error) {
+    return end_all(comm, error.what(), exit_code(error));
+  } catch (const std::exception& error) {
+    return end_all(comm, error.what(), exit_fault);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (!processor_fits()) {
+    fmt::print(stderr, "gpfq: this build is for " GPFQ_ARCH ", which this processor is not; configure with "
+                       "-DGPFQ_ARCH=native on it\n");
+    return exit_input;
+  }
+  const gpfq::app::ParseResult parsed = gpfq::app::parse_command_line(argc, argv);
+  if (parsed.exit_code >= 0) {
+    if (is_first_process()) fmt::print(parsed.exit_code == 0 ? stdout : stderr, "{}", parsed.text);
+    return parsed.exit_code;
+  }
+  const Command command = parsed.request.command;
+  if (command != Command::quantize && command != Command::evaluate) return run_serially(parsed.request);
+  try {
+    const gpfq::mpi::Environment environment(argc, argv);
+    const gpfq::mpi::Communicator comm(MPI_COMM_WORLD);
+    return run_with_ranks(parsed.request, comm);
+  } catch (const gpfq::Error& error) {
+    fmt::print(stderr, "gpfq: {}\n", error.what());
+    return exit_code(error);
+  }
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// The few calls to the operating system that are not tied to one room.
+#include "gpfq/base/system.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+#include "gpfq/base/error.hpp"
+
+namespace gpfq {
+
+Index peak_memory_bytes() {
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  while (status >> word) {
+    if (word == "VmHWM:") {
+      Index kibibytes = 0;
+      status >> kibibytes;
+      return kibibytes * 1024;
+    }
+  }
+  return 0;
+}
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  return ::gethostname(name.data(), name.size() - 1) == 0 ? std::string(name.data()) : std::string("unknown");
+}
+
+void write_file_atomically(const std::filesystem::path& path, const std::string& text) {
+  const std::string beside = path.string() + ".partial";
+  const int file = ::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  bool good = file >= 0;
+  for (std::size_t done = 0; good && done < text.size();) {
+    const ssize_t wrote = ::write(file, text.data() + done, text.size() - done);
+    good = wrote > 0;
+    if (good) done += static_cast<std::size_t>(wrote);
+  }
+  good = good && ::fsync(file) == 0;
+  int code = good ? 0 : errno;
+  if (file >= 0 && ::close(file) != 0 && code == 0) code = errno;
+  if (code == 0 && ::rename(beside.c_str(), path.c_str()) != 0) code = errno;
+  if (code != 0) {
+    ::unlink(beside.c_str());
+    throw_input("cannot write {}: {}", path.string(), std::strerror(code));
+  }
+}
+
+}  // namespace gpfq

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// What importers build a model with: nodes are added in order and named at the end, once it is
+// known which of them the output needs.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "gpfq/net/tensor_source.hpp"
+
+namespace gpfq::formats {
+
+using Attributes = std::map<std::string, std::vector<double>>;
+using Parameters = std::map<std::string, net::TensorSource>;  ///< role ("weight", "scale", ...) -> values
+
+/// A layer as its importer describes it: everything but its place in the graph.
+struct Layer {
+  std::string name;  ///< as in the file; made unique and fit for files by finish()
+  net::Op op = net::Op::input;
+  Attributes attributes = {};
+  Parameters parameters = {};
+  Shape shape = {};  ///< of an input or reshape; the others' follows from their operands
+};
+
+class ModelBuilder {
+ public:
+  /// Adds a node that reads `inputs` (indexes of earlier nodes) and infers its shape.
+  /// @returns its index. @throws Error (input) naming the layer where shapes do not fit.
+  int add(Layer layer, std::vector<int> inputs);
+  /// The same, but values of the same shape are passed on without a node.
+  int add_reshape(const std::string& name, int input, const Shape& shape);
+
+  /// Gives a dense node that has none a bias; its shape is checked.
+  void add_bias(int index, net::TensorSource bias);
+
+  [[nodiscard]] const net::Node& node(int index) const { return draft_.node(index); }
+  [[nodiscard]] const Shape& shape(int index) const { return node(index).shape; }
+
+  /// Drops what `output` does not depend on, names nodes and tensors, and checks the graph.
+  [[nodiscard]] net::Model finish(int output) &&;
+
+ private:
+  void set_parameters(int index, Parameters parameters);
+
+  net::Graph draft_;  ///< parameters under draft names: "<index>.<role>"
+  std::map<std::string, net::TensorSource> sources_;
+};
+
+}  // namespace gpfq::formats

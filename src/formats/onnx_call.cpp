@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an operator's conversion may ask: inputs by kind, attributes by type, each with a message
+// for what does not fit.
+#include <fmt/format.h>
+
+#include "formats/onnx_translator.hpp"
+#include "gpfq/base/error.hpp"
+
+namespace gpfq::formats::onnx_reader {
+
+namespace {
+
+void expect_type(const onnx::NodeProto& node, const onnx::AttributeProto& attribute,
+                 onnx::AttributeProto::AttributeType expected) {
+  // Files of early IR versions leave the type out.
+  if (attribute.type() == expected || attribute.type() == onnx::AttributeProto::UNDEFINED) return;
+  throw_input("node '{}' ({}): attribute '{}' is of type {}; expected {}", display_name(node), node.op_type(),
+              attribute.name(), onnx::AttributeProto::AttributeType_Name(attribute.type()),
+              onnx::AttributeProto::AttributeType_Name(expected));
+}
+
+}  // namespace
+
+ModelBuilder& Call::builder() const { return translator_.builder_; }
+std::shared_ptr<const OnnxFile> Call::file() const { return translator_.file_; }
+Index Call::opset() const { return translator_.opset_; }
+Index Call::fixed_batch() const { return translator_.fixed_batch_; }
+
+bool Call::has_input(std::size_t i) const { return i < inputs_.size() && !std::holds_alternative<Unknown>(inputs_[i]); }
+
+const Value& Call::input(std::size_t i) const {
+  if (!has_input(i)) throw_input("node '{}' ({}) lacks input {}", display_name(node_), type(), i);
+  return inputs_[i];
+}
+
+bool Call::is_activation(std::size_t i) const { return std::holds_alternative<Activation>(input(i)); }
+
+bool Call::is_float_constant(std::size_t i) const {
+  const Constant* constant = std::get_if<Constant>(&input(i));
+  return constant != nullptr && is_floating(*constant->tensor);
+}
+
+int Call::activation(std::size_t i) const {
+  if (!is_activation(i)) throw Unsupported(fmt::format("of a constant (input {})", i));
+  return std::get<Activation>(input(i)).index;
+}
+
+const Constant& Call::constant(std::size_t i) const {
+  if (!is_float_constant(i)) throw Unsupported(fmt::format("whose input {} is no floating-point constant", i));
+  return std::get<Constant>(input(i));
+}
+
+std::optional<Integers> Call::integers(std::size_t i) const {
+  const Value& value = input(i);
+  if (const Integers* known = std::get_if<Integers>(&value)) return *known;
+  const Constant* constant = std::get_if<Constant>(&value);
+  if (constant == nullptr || is_floating(*constant->tensor)) return std::nullopt;
+  const Shape shape = shape_of(*constant->tensor);
+  if (shape.size() > 1) return std::nullopt;
+  Integers result;
+  result.is_scalar = shape.empty();
+  for (const Index number : read_integers(file(), *constant->tensor)) result.values.push_back({number, false});
+  return result;
+}
+
+double Call::number(std::size_t i) const {
+  const Constant& from = constant(i);
+  if (element_count(shape_of(*from.tensor)) != 1)
+    throw Unsupported(fmt::format("whose input {} is no single number", i));
+  return static_cast<double>(read_floats(file(), *from.tensor).front());
+}
+
+bool Call::is_only_reader_of_product(std::size_t i) const {
+  const std::string& name = node_.input(static_cast<int>(i));
+  const GraphIndex& index = translator_.index_;
+  const bool is_product = index.producer(name, "MatMul") != nullptr || index.producer(name, "Gemm") != nullptr;
+  const auto readers = translator_.readers_.find(name);
+  return is_product && readers != translator_.readers_.end() && readers->second == 1;
+}
+
+const onnx::AttributeProto* Call::attribute(std::string_view name) const {
+  for (const onnx::AttributeProto& candidate : node_.attribute()) {
+    if (candidate.name() == name) return &candidate;
+  }
+  return nullptr;
+}
+
+double Call::float_attribute(std::string_view name, double fallback) const {
+  const onnx::AttributeProto* found = attribute(name);
+  if (found == nullptr) return fallback;
+  expect_type(node_, *found, onnx::AttributeProto::FLOAT);
+  return static_cast<double>(found->f());
+}
+
+Index Call::integer_attribute(std::string_view name, Index fallback) const {
+  const onnx::AttributeProto* found = attribute(name);
+  if (found == nullptr) return fallback;
+  expect_type(node_, *found, onnx::AttributeProto::INT);
+  return found->i();
+}
+
+std::string Call::text_attribute(std::string_view name, const std::string& fallback) const {
+  const onnx::AttributeProto* found = attribute(name);
+  if (found == nullptr) return fallback;
+  expect_type(node_, *found, onnx::AttributeProto::STRING);
+  return found->s();
+}
+
+std::optional<std::vector<Index>> Call::integers_attribute(std::string_view name) const {
+  const onnx::AttributeProto* found = attribute(name);
+  if (found == nullptr) return std::nullopt;
+  expect_type(node_, *found, onnx::AttributeProto::INTS);
+  return std::vector<Index>(found->ints().begin(), found->ints().end());
+}
+
+Value Call::add(net::Op op, int input, Attributes attributes, Parameters parameters) const {
+  Layer layer{.name = node_.name(), .op = op, .attributes = std::move(attributes), .parameters = std::move(parameters)};
+  return Activation{builder().add(std::move(layer), {input})};
+}
+
+}  // namespace gpfq::formats::onnx_reader

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+// Config text to checked values. Every message names the key, what was found and what is expected.
+#include "gpfq/job/config.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <regex>
+#include <sstream>
+
+#include "gpfq/base/error.hpp"
+#include "gpfq/base/text.hpp"
+
+namespace gpfq::job {
+namespace {
+
+using Json = nlohmann::json;
+constexpr std::streamoff largest_config_bytes = 16 << 20;
+
+const ConfigKey* find_key(const std::string& name) {
+  for (const ConfigKey& key : config_keys())
+    if (key.name == name) return &key;
+  return nullptr;
+}
+
+bool is_section(const std::string& name) {
+  return std::any_of(config_keys().begin(), config_keys().end(),
+                     [&](const ConfigKey& key) { return key.name.compare(0, name.size() + 1, name + ".") == 0; });
+}
+
+[[noreturn]] void unknown_key(const std::string& name) {
+  std::vector<std::string> names;
+  for (const ConfigKey& key : config_keys()) names.push_back(key.name);
+  std::string meant = nearest_word(name, names);
+  if (meant.empty()) {
+    // "samples" for "calibration.samples": compare the last part alone.
+    const std::string last = name.substr(name.rfind('.') + 1);
+    for (const std::string& known : names)
+      if (known.substr(known.rfind('.') + 1) == last) meant = known;
+  }
+  throw_input("config: unknown key '{}'{}", name,
+              meant.empty() ? "; gpfq quantize --help lists them" : fmt::format("; did you mean '{}'?", meant));
+}
+
+void expect(bool holds, const std::string& name, const Json& found, const std::string& expected) {
+  if (!holds) throw_input("config: '{}' is {}, expected {}", name, found.dump(), expected);
+}
+
+void check_type(const ConfigKey& key, const Json& value, const std::string& name) {
+  if (value.is_null()) {
+    expect(key.default_value == "null", name, value, "a " + key.type);
+    return;
+  }
+  if (key.type == "string") expect(value.is_string(), name, value, "a string");
+  if (key.type == "integer") expect(value.is_number_integer(), name, value, "an integer");
+  if (key.type == "number") expect(value.is_number(), name, value, "a number");
+  if (key.type == "size") expect(value.is_string() || value.is_number_integer(), name, value, "a size such as \"4GiB\"");
+  if (key.type == "objects") expect(value.is_array(), name, value, "a list of objects");
+  if (key.type == "numbers") {
+    const bool numbers = value.is_number() || (value.is_array() && !value.empty() &&
+                                               std::all_of(value.begin(), value.end(),
+                                                           [](const Json& v) { return v.is_number(); }));
+    expect(numbers, name, value, "a number or a list of numbers");
+  }
+}
+
+/// Checks names and types of an object's keys; sections recurse.
+void check_keys(const Json& object, const std::string& prefix) {
+  for (const auto& [name, value] : object.items()) {
+    const std::string full = prefix.empty() ? name : prefix + "." + name;
+    if (const ConfigKey* key = find_key(full)) {
+      check_type(*key, value, full);
+    } else if (is_section(full)) {
+      if (value.is_null() && full == "evaluation") continue;
+      expect(value.is_object(), full, value, "an object");
+      check_keys(value, full);
+    } else {
+      unknown_key(full);
+    }
+  }
+}
+
+/// The value at a dotted name; null where it is absent.
+Json lookup(const Json& root, const std::string& name) {
+  const Json* at = &root;
+  std::istringstream parts(name);
+  for (std::string part; std::getline(parts, part, '.');) {
+    if (!at->is_object() || !at->contains(part)) return nullptr;
+    at = &at->at(part);
+  }
+  return *at;
+}
+
+template <class T>
+T value_or(const Json& root, const std::string& name, T fallback) {
+  const Json found = lookup(root, name);
+  return found.is_null() ? fallback : found.get<T>();
+}
+
+std::string required_string(const Json& root, const std::string& name) {
+  const Json found = lookup(root, name);
+  if (found.is_null()) throw_input("config: '{}' is missing", name);
+  if (found.get<std::string>().empty()) throw_input("config: '{}' is empty", name);
+  return found.get<std::string>();
+}
+
+template <class T>
+T choose(const Json& root, const std::string& name, const std::map<std::string, T>& choices, T fallback) {
+  const Json found = lookup(root, name);
+  if (found.is_null()) return fallback;
+  const auto choice = choices.find(found.get<std::string>());
+  std::string known;
+  for (const auto& [word, unused] : choices) known += (known.empty() ? "" : ", ") + word;
+  expect(choice != choices.end(), name, found, "one of " + known);
+  return choice->second;
+}
+
+Index count_at(const Json& root, const std::string& name, Index fallback, Index least, Index most) {
+  const Json found = lookup(root, name);
+  if (found.is_null()) return fallback;
+  const bool fits = found.is_number_unsigned() ? found.get<std::uint64_t>() <= static_cast<std::uint64_t>(most)
+                                               : found.get<Index>() <= most;
+  expect(fits && found.get<Index>() >= least, name, found, fmt::format("{} to {}", least, most));
+  return found.get<Index>();
+}
+
+std::vector<double> numbers_at(const Json& root, const std::string& name, double fallback) {
+  const Json found = lookup(root, name);
+  if (found.is_null()) return {fallback};
+  return found.is_array() ? found.get<std::vector<double>>() : std::vector<double>{found.get<double>()};
+}
+
+RadiusRule parse_radius(const Json& settings, RadiusRule rule, const std::string& prefix) {
+  const Json root = {{"radius", settings.contains("radius") ? settings.at("radius") : Json::object()}};
+  rule.kind = choose<RadiusKind>(
+      root, "radius.rule",
+      {{"median", RadiusKind::median}, {"max", RadiusKind::max}, {"value", RadiusKind::value}}, rule.kind);
+  rule.per_neuron = choose<bool>(root, "radius.per", {{"layer", false}, {"neuron", true}}, rule.per_neuron);
+  const Json scale = lookup(root, "radius.scale");
+  const Json value = lookup(root, "radius.value");
+  if (!scale.is_null()) {
+    rule.scale = scale.get<double>();
+    expect(std::isfinite(*rule.scale) && *rule.scale > 0, prefix + "radius.scale", scale, "a positive number");
+  }
+  if (!value.is_null()) {
+    rule.value = value.get<double>();
+    expect(std::isfinite(rule.value) && rule.value > 0 && rule.value < 1e30, prefix + "radius.value", value,
+           "a positive number");
+    if (lookup(root, "radius.rule").is_null()) rule.kind = RadiusKind::value;
+  }
+  if (rule.kind == RadiusKind::value && !(rule.value > 0))
+    throw_input("config: '{}radius.value' is missing: rule value takes the radius from it", prefix);
+  return rule;
+}
+
+LayerSettings parse_settings(const Json& settings, LayerSettings result, const std::string& prefix) {
+  result.skip = value_or(settings, "skip", result.skip);
+  result.method = choose<Method>(settings, "method", {{"gpfq", Method::gpfq}, {"msq", Method::msq}}, result.method);
+  const Json levels = lookup(settings, "levels");
+  const Json bits = lookup(settings, "bits");
+  if (!levels.is_null() && !bits.is_null())
+    throw_input("config: '{}levels' and '{}bits' are both given, expected one of them", prefix, prefix);
+  if (!levels.is_null()) result.levels = static_cast<int>(count_at(settings, "levels", 3, 2, 256));
+  if (!bits.is_null()) result.levels = (1 << count_at(settings, "bits", 2, 2, 8)) - 1;
+  result.radius = parse_radius(settings, result.radius, prefix);
+  return result;
+}
+
+/// Rules allow what the defaults do, less `layers` and `block`, and with `match` and `skip`.
+void check_rule(const Json& rule, std::size_t index) {
+  const std::string where = fmt::format("quantization.layers[{}]", index);
+  expect(rule.is_object(), where, rule, "an object");
+  Json settings = rule;
+  expect(rule.contains("match") && rule.at("match").is_string(), where + ".match", rule.value("match", Json()),
+         "a regular expression");
+  if (rule.contains("skip")) expect(rule.at("skip").is_boolean(), where + ".skip", rule.at("skip"), "true or false");
+  settings.erase("match");
+  settings.erase("skip");
+  for (const char* other : {"layers", "block"})
+    if (settings.contains(other)) throw_input("config: '{}.{}' is not a key of a layer rule", where, other);
+  try {
+    check_keys(settings, "quantization");
+  } catch (const Error& error) {
+    throw_input("{}\n  in {}", error.what(), where);
+  }
+  try {
+    std::regex(rule.at("match").get<std::string>());
+  } catch (const std::regex_error& error) {
+    throw_input("config: '{}.match' is {}, which is not a regular expression: {}", where, rule.at("match").dump(),
+                error.what());
+  }
+  static_cast<void>(parse_settings(rule, {}, where + "."));
+}
+
+Preprocess parse_preprocess(const Json& root) {
+  Preprocess result;
+  result.scale = value_or(root, "preprocess.scale", 1.0);
+  expect(std::isfinite(result.scale) && result.scale != 0, "preprocess.scale", lookup(root, "preprocess.scale"),
+         "a number other than 0");
+  result.mean = numbers_at(root, "preprocess.mean", 0);
+  result.deviation = numbers_at(root, "preprocess.std", 1);
+  for (const double deviation : result.deviation)
+    expect(std::isfinite(deviation) && deviation != 0, "preprocess.std", lookup(root, "preprocess.std"),
+           "numbers other than 0");
+  result.layout = choose<Layout>(
+      root, "preprocess.layout",
+      {{"NCHW", Layout::nchw}, {"NHWC", Layout::nhwc}, {"NHW", Layout::nhw}, {"flat", Layout::flat}}, Layout::flat);
+  return result;
+}
+
+DataSource parse_source(const Json& root, const std::string& section, const std::filesystem::path& folder) {
+  DataSource source;
+  source.file = folder / required_string(root, section + ".file");
+  source.inputs = required_string(root, section + ".inputs");
+  source.samples = count_at(root, section + ".samples", 0, 0, Index{1} << 50);
+  const Json seed = lookup(root, section + ".shuffle_seed");
+  if (!seed.is_null())
+    source.shuffle_seed = static_cast<std::uint64_t>(count_at(root, section + ".shuffle_seed", 0, 0, Index{1} << 62));
+  return source;
+}
+
+/// "a.b=3": sets the value at a dotted path; text that is not JSON is taken as a string.
+void apply_override(Json& root, const std::string& assignment) {
+  const std::size_t equals = assignment.find('=');
+  if (equals == std::string::npos || equals == 0)
+    throw_input("--set '{}': expected key=value with a dotted key", assignment);
+  const std::string name = assignment.substr(0, equals);
+  const std::string text = assignment.substr(equals + 1);
+  if (find_key(name) == nullptr) {
+    if (is_section(name)) throw_input("--set '{}': '{}' is a section, expected one of its keys", assignment, name);
+    unknown_key(name);
+  }
+  Json* at = &root;
+  std::istringstream parts(name);
+  std::string part;
+  std::string parent;
+  while (std::getline(parts, part, '.')) {
+    if (parts.eof()) break;
+    if (!at->is_object()) throw_input("--set '{}': '{}' is not an object in the config", assignment, parent);
+    at = &(*at)[part];
+    if (at->is_null()) *at = Json::object();
+    parent = part;
+  }
+  if (!at->is_object()) throw_input("--set '{}': '{}' is not an object in the config", assignment, parent);
+  const Json parsed = Json::parse(text, nullptr, false);
+  const bool wants_text = find_key(name)->type == "string" || find_key(name)->type == "size";
+  (*at)[part] = parsed.is_discarded() || (wants_text && !parsed.is_string() && !parsed.is_null()) ? Json(text) : parsed;
+  // One of two keys for the same thing: the one that was set last counts.
+  if (name == "quantization.levels") at->erase("bits");
+  if (name == "quantization.bits") at->erase("levels");
+}
+
+}  // namespace
+
+double LayerSettings::scale() const {
+  if (radius.scale) return *radius.scale;
+  if (radius.kind != RadiusKind::median) return 1;
+  return levels <= 4 ? 3 : (levels <= 8 ? 4 : 5);
+}
+
+LayerSettings Config::settings_for(const std::string& layer) const {
+  LayerSettings settings = parse_settings(Json::parse(quantization), {}, "quantization.");
+  for (const Rule& rule : rules)
+    if (std::regex_match(layer, std::regex(rule.match)))
+      settings = parse_settings(Json::parse(rule.settings), settings, "quantization.layers.");
+  return settings;
+}
+
+std::string load_config_text(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
+  std::ifstream file(path, std::ios::binary);
+  std::error_code code;
+  if (!file || std::filesystem::is_directory(path, code))
+    throw_input("config: cannot read {}: expected a JSON file", path.string());
+  file.seekg(0, std::ios::end);
+  if (file.tellg() > largest_config_bytes)
+    throw_input("config: {} is {} bytes long, the limit is {}", path.string(), static_cast<Index>(file.tellg()),
+                static_cast<Index>(largest_config_bytes));
+  file.seekg(0);
+  std::stringstream text;
+  text << file.rdbuf();
+  try {
+    Json root = Json::parse(text.str(), nullptr, true, true);
+    if (!root.is_object()) throw_input("config: {} holds {}, expected an object", path.string(), root.type_name());
+    for (const std::string& assignment : overrides) apply_override(root, assignment);
+    return root.dump(2);
+  } catch (const Json::exception& error) {
+    throw_input("config: {} is not JSON: {}", path.string(), error.what());
+  }
+}
+
+Config parse_config(const std::string& text, const std::filesystem::path& folder, const std::string& where) {
+  try {
+    const Json root = Json::parse(text);
+    check_keys(root, "");
+    Config config;
+    config.text = text;
+    config.model = folder / required_string(root, "model");
+    config.calibration = parse_source(root, "calibration", folder);
+    if (!lookup(root, "evaluation").is_null()) {
+      config.evaluation = parse_source(root, "evaluation", folder);
+      config.evaluation->labels = required_string(root, "evaluation.labels");
+    }
+    config.preprocess = parse_preprocess(root);
+    const Json quantization = root.value("quantization", Json::object());
+    config.quantization = quantization.dump();
+    static_cast<void>(parse_settings(quantization, {}, "quantization."));
+    const Json rules = quantization.value("layers", Json::array());
+    for (std::size_t i = 0; i < rules.size(); ++i) {
+      check_rule(rules[i], i);
+      config.rules.push_back({rules[i].at("match").get<std::string>(), rules[i].dump()});
+    }
+    config.block = count_at(root, "quantization.block", 0, 0, 4096);
+    const Json memory = lookup(root, "memory_per_rank");
+    config.memory_per_rank = memory.is_null() ? parse_bytes("4GiB")
+                                              : parse_bytes(memory.is_string() ? memory.get<std::string>() : memory.dump());
+    config.threads = static_cast<int>(count_at(root, "threads", 1, 1, 4096));
+    config.output = folder / value_or<std::string>(root, "output", "run");
+    config.scratch = lookup(root, "scratch").is_null() ? config.output / "scratch"
+                                                       : folder / value_or<std::string>(root, "scratch", "");
+    return config;
+  } catch (const Json::exception& error) {
+    throw_input("config: {}\n  in {}", error.what(), where);
+  } catch (const Error& error) {
+    throw Error(error.kind(), fmt::format("{}\n  in {}", error.what(), where));
+  }
+}
+
+std::string method_name(Method method) { return method == Method::gpfq ? "gpfq" : "msq"; }
+
+std::string radius_name(const LayerSettings& settings) {
+  const RadiusRule& radius = settings.radius;
+  if (radius.kind == RadiusKind::value) return fmt::format("{:g}", radius.value);
+  return fmt::format("{:g} x {} per {}", settings.scale(), radius.kind == RadiusKind::median ? "median" : "max",
+                     radius.per_neuron ? "neuron" : "layer");
+}
+
+}  // namespace gpfq::job

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of config keys.
+#include <fmt/format.h>
+
+#include "gpfq/job/config.hpp"
+
+namespace gpfq::job {
+
+const std::vector<ConfigKey>& config_keys() {
+  static const std::vector<ConfigKey> keys = {
+      {"model", "string", "required", "", "network: native .h5, Keras .h5 (whole model) or .onnx"},
+      {"calibration.file", "string", "required", "", "HDF5 file with calibration samples"},
+      {"calibration.inputs", "string", "required", "", "dataset of inputs, samples first"},
+      {"calibration.samples", "integer", "0", "samples", "how many to use; 0 takes all"},
+      {"calibration.shuffle_seed", "integer", "null", "", "draw samples at random with this seed; null takes the first"},
+      {"evaluation.file", "string", "null", "", "HDF5 file with labelled samples; leave evaluation out to skip accuracy"},
+      {"evaluation.inputs", "string", "null", "", "dataset of inputs"},
+      {"evaluation.labels", "string", "null", "", "dataset of integer labels"},
+      {"evaluation.samples", "integer", "0", "samples", "how many to use, from the front; 0 takes all"},
+      {"preprocess.scale", "number", "1", "", "multiplies stored values first (1/255 for bytes)"},
+      {"preprocess.mean", "numbers", "[0]", "", "subtracted then, one value or one per channel"},
+      {"preprocess.std", "numbers", "[1]", "", "divided by last, one value or one per channel"},
+      {"preprocess.layout", "string", "\"flat\"", "", "the data's order: NCHW, NHWC, NHW or flat"},
+      {"quantization.method", "string", "\"gpfq\"", "", "gpfq (greedy path) or msq (plain rounding)"},
+      {"quantization.levels", "integer", "3", "", "levels M of the alphabet, 2 to 256"},
+      {"quantization.bits", "integer", "null", "bits", "instead of levels: M = 2^bits - 1, 2 to 8"},
+      {"quantization.radius.rule", "string", "\"median\"", "", "median or max of |W|, or value"},
+      {"quantization.radius.scale", "number", "null", "", "C: the radius is C times the rule's; null takes 3, 4, 5 by "
+                                                        "levels for median, 1 for max"},
+      {"quantization.radius.value", "number", "null", "", "the radius itself, for rule value"},
+      {"quantization.radius.per", "string", "\"layer\"", "", "one radius per layer or per neuron"},
+      {"quantization.block", "integer", "0", "inputs", "inputs per block of the path; 0 chooses, fewer need less memory"},
+      {"quantization.layers", "objects", "[]", "", "overrides: match (regular expression for the whole layer name) with "
+                                                 "skip, method, levels, bits, radius; the last match wins"},
+      {"memory_per_rank", "size", "\"4GiB\"", "bytes", "what a rank may use for buffers"},
+      {"threads", "integer", "1", "", "threads inside a rank"},
+      {"output", "string", "\"run\"", "", "folder for results"},
+      {"scratch", "string", "null", "", "folder for activations while running; null takes one under output"},
+  };
+  return keys;
+}
+
+std::string config_help() {
+  std::string text = "Config keys (JSON; dots are nesting; --set key=value overrides):\n";
+  for (const ConfigKey& key : config_keys())
+    text += fmt::format("  {:<27} {}{}\n  {:<27}   [{}, {}]\n", key.name, key.help,
+                        key.unit.empty() ? "" : " (" + key.unit + ")", "", key.type,
+                        key.default_value == "required" ? "required" : "default " + key.default_value);
+  return text;
+}
+
+}  // namespace gpfq::job

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// What ranks tell the coordinator, as Boost.Serialization messages.
+#pragma once
+
+#include <boost/serialization/map.hpp>
+#include <boost/serialization/string.hpp>
+#include <boost/serialization/vector.hpp>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "gpfq/base/types.hpp"
+
+namespace gpfq::job {
+
+/// One finished tile.
+struct TileReport {
+  Index first_neuron = 0;
+  Index neurons = 0;
+  std::string codes_sha256;
+  Index saturated = 0;
+  Index zeros = 0;
+  double residual_squared_norm = 0;
+
+  template <class Archive>
+  void serialize(Archive& archive, unsigned /*version*/) {
+    archive& first_neuron& neurons& codes_sha256& saturated& zeros& residual_squared_norm;
+  }
+};
+
+/// What one rank did for one layer.
+struct RankReport {
+  std::vector<TileReport> tiles;
+  Index dead_inputs = 0;
+  double smallest_radius = 0;  ///< of this rank's neurons; unused without tiles
+  double largest_radius = 0;
+  bool radius_fell_back = false;  ///< some median was 0 and the nonzero weights gave it
+  std::map<std::string, double> seconds;  ///< by phase
+  Index bytes_read = 0;
+  Index bytes_written = 0;
+  Index peak_memory = 0;
+
+  template <class Archive>
+  void serialize(Archive& archive, unsigned /*version*/) {
+    archive& tiles& dead_inputs& smallest_radius& largest_radius& radius_fell_back& seconds& bytes_read& bytes_written&
+        peak_memory;
+  }
+};
+
+}  // namespace gpfq::job

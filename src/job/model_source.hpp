@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model named by the user: native, Keras or ONNX.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+
+#include "gpfq/net/tensor_source.hpp"
+
+namespace gpfq::job {
+
+/// The imported network, or nothing where `path` is a native model already.
+/// @throws Error (input) when it is none of the three.
+[[nodiscard]] std::optional<net::Model> import_unless_native(const std::filesystem::path& path);
+
+}  // namespace gpfq::job

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+// Propagation by waves of sample chunks: read, run both networks, write collectively.
+#include "job/propagation.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "gpfq/base/digest.hpp"
+#include "gpfq/base/parallel.hpp"
+
+namespace gpfq::job {
+namespace {
+
+using store::Network;
+
+void check_finite(const net::Graph& graph, int node, Range samples, const net::Batch& batch) {
+  const Index size = batch.sample_size();
+  for (Index i = 0; i < batch.values.size(); ++i)
+    if (!std::isfinite(batch.values[i]))
+      throw_input("activations of '{}' become {} at sample {}, value {}: expected finite numbers",
+                  graph.node(node).name, batch.values[i], samples.begin + i / size, i % size);
+}
+
+net::Batch copy_of(const net::Batch& batch) {
+  net::Batch copy(batch.samples, batch.shape);
+  std::copy_n(batch.values.data(), batch.values.size(), copy.values.data());
+  return copy;
+}
+
+}  // namespace
+
+Propagation::Propagation(const mpi::Communicator& comm, const net::Graph& graph, const JobPlan& plan,
+                         const Config& config, const net::Parameters& analog, const net::Parameters& quantized,
+                         store::ActivationStore& store)
+    : comm_(comm),
+      graph_(graph),
+      plan_(plan),
+      config_(config),
+      analog_(analog),
+      quantized_(quantized),
+      store_(store),
+      shard_(plan.samples, plan.sample_chunk, comm.size()) {
+  options_.sample_chunk = plan.sample_chunk;
+  options_.neuron_tile = plan.neuron_tile;
+  options_.threads = config.threads;
+  std::vector<bool> is_quantized(graph.nodes.size(), false);
+  for (const LayerPlan* layer : plan.quantized_layers()) is_quantized[static_cast<std::size_t>(layer->node)] = true;
+  differs_ = differing_nodes(graph, is_quantized);
+}
+
+void Propagation::start(const Samples& samples, int cut) {
+  store_cut(0, cut, [&](Range range, net::LiveBatches& analog, net::LiveBatches&) {
+    analog[0] = samples.read(range.begin, range.size());
+    net::run_nodes(graph_, 0, cut, analog, analog_, options_);
+  });
+}
+
+LayerError Propagation::advance(const LayerPlan& layer, int next_cut, bool keep) {
+  const int input = graph_.node(layer.node).inputs.front();
+  std::vector<double> partial;  // of this rank's chunks: difference, reference, difference, ...
+  const auto run = [&](Range samples, net::LiveBatches& analog, net::LiveBatches& quantized) {
+    load(samples, layer.node, analog, quantized);
+    net::Batch V = net::linear_output(graph_, layer.node, analog.at(input), analog_, options_);
+    net::Batch Vq = net::linear_output(graph_, layer.node, quantized.at(input), quantized_, options_);
+    measure(V, Vq, partial);
+    if (!keep) return;
+    net::add_bias(graph_, layer.node, V, analog_);
+    net::add_bias(graph_, layer.node, Vq, quantized_);
+    analog[layer.node] = std::move(V);
+    quantized[layer.node] = std::move(Vq);
+    net::run_nodes(graph_, layer.node + 1, next_cut, analog, analog_, options_);
+    net::run_nodes(graph_, layer.node + 1, next_cut, quantized, quantized_, options_);
+  };
+  store_cut(layer.node, keep ? next_cut : -1, run);
+  LayerError error;
+  for (const std::vector<double>& of_rank : comm_.gather(partial)) {
+    for (std::size_t i = 0; i + 1 < of_rank.size(); i += 2) {
+      error.difference += of_rank[i];
+      error.reference += of_rank[i + 1];
+    }
+  }
+  return error;
+}
+
+void Propagation::load(Range samples, int cut, net::LiveBatches& analog, net::LiveBatches& quantized) const {
+  for (const int node : net::live_at(graph_, cut)) {
+    analog[node] = store_.read_samples(node, Network::analog, samples.begin, samples.size());
+    quantized[node] = differs_[static_cast<std::size_t>(node)]
+                          ? store_.read_samples(node, Network::quantized, samples.begin, samples.size())
+                          : copy_of(analog[node]);
+  }
+}
+
+/// One pair of sums per sample chunk, so that the total does not depend on who had which chunks.
+void Propagation::measure(const net::Batch& analog, const net::Batch& quantized, std::vector<double>& partial) const {
+  const Index size = analog.sample_size();
+  for (Index begin = 0; begin < analog.samples; begin += plan_.sample_chunk) {
+    const Index end = std::min(analog.samples, begin + plan_.sample_chunk);
+    double difference = 0;
+    double reference = 0;
+    for (Index i = begin * size; i < end * size; ++i) {
+      const double v = analog.values[i];
+      const double d = v - static_cast<double>(quantized.values[i]);
+      difference += d * d;
+      reference += v * v;
+    }
+    partial.push_back(difference);
+    partial.push_back(reference);
+  }
+}
+
+void Propagation::write_batch(int node, Network network, Range samples, const net::Batch* batch) {
+  std::vector<std::string>& digests = chunk_digests_[{node, network}];
+  const net::Batch nothing;
+  comm_.agree([&] {
+    if (batch == nullptr) return;
+    check_finite(graph_, node, samples, *batch);
+    const Index size = batch->sample_size();
+    const Index chunks = ceil_div(batch->samples, plan_.sample_chunk);
+    const std::size_t done = digests.size();
+    digests.resize(done + static_cast<std::size_t>(chunks));
+    parallel_for(chunks, config_.threads, [&](Index chunk) {
+      const Index begin = chunk * plan_.sample_chunk;
+      const Index count = std::min(plan_.sample_chunk, batch->samples - begin);
+      digests[done + static_cast<std::size_t>(chunk)] =
+          sha256(batch->values.data() + begin * size, count * size * static_cast<Index>(sizeof(float)));
+    });
+  });
+  store_.write(node, network, samples.begin, batch == nullptr ? nothing : *batch);
+}
+
+/// Runs `wave` over this rank's samples; at a cut >= 0 stores what is live there and drops what was live at `first`.
+void Propagation::store_cut(int first, int cut, const Wave& wave) {
+  const std::vector<int> live = cut < 0 ? std::vector<int>() : net::live_at(graph_, cut);
+  const auto keeps = [&](int node) { return node < first && first > 0; };
+  const auto networks_of = [&](int node) {
+    return differs_[static_cast<std::size_t>(node)] ? std::vector<Network>{Network::analog, Network::quantized}
+                                                    : std::vector<Network>{Network::analog};
+  };
+  for (const int node : live)
+    if (!keeps(node))
+      for (const Network network : networks_of(node))
+        store_.create(node, network, graph_.node(node).name, graph_.node(node).shape, plan_.samples);
+
+  const int last = cut < 0 ? first + 1 : cut;
+  const Index wave_samples = samples_per_wave(plan_, graph_, first, last, config_.memory_per_rank);
+  const Range mine = shard_.items_of(comm_.rank());
+  const Index rounds = ceil_div(shard_.most_pieces() * plan_.sample_chunk, wave_samples);
+  for (Index round = 0; round < rounds; ++round) {
+    const Index begin = std::min(mine.end, mine.begin + round * wave_samples);
+    const Range samples{begin, std::min(mine.end, begin + wave_samples)};
+    net::LiveBatches analog;
+    net::LiveBatches quantized;
+    comm_.agree([&] {
+      if (!samples.empty()) wave(samples, analog, quantized);
+    });
+    for (const int node : live) {
+      if (keeps(node)) continue;
+      for (const Network network : networks_of(node)) {
+        net::LiveBatches& batches = network == Network::analog ? analog : quantized;
+        write_batch(node, network, samples, samples.empty() ? nullptr : &batches.at(node));
+      }
+    }
+  }
+  for (const int node : live) {
+    if (keeps(node)) continue;
+    for (const Network network : networks_of(node)) {
+      store_.flush(node, network);
+      std::vector<std::string> all;
+      for (const auto& part : comm_.gather(chunk_digests_[{node, network}])) all.insert(all.end(), part.begin(), part.end());
+      digests_[{node, network}] = sha256_of_digests(all);
+    }
+  }
+  if (first > 0)
+    for (const int node : net::live_at(graph_, first))
+      if (std::find(live.begin(), live.end(), node) == live.end())
+        for (const Network network : networks_of(node)) store_.remove(node, network);
+}
+
+std::string Propagation::digest(int node, Network network) const {
+  const bool differs = differs_[static_cast<std::size_t>(node)];
+  const auto found = digests_.find({node, differs ? network : Network::analog});
+  return found == digests_.end() ? std::string() : found->second;
+}
+
+}  // namespace gpfq::job

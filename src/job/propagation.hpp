@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Both networks' activations on their way from layer to layer, by all ranks, over samples.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "gpfq/job/plan.hpp"
+#include "gpfq/mpi/communicator.hpp"
+#include "gpfq/store/activation_store.hpp"
+#include "job/samples.hpp"
+
+namespace gpfq::job {
+
+/// Squared norms of one layer's output before the bias, over all samples (on root; zero elsewhere).
+struct LayerError {
+  double difference = 0;  ///< ‖XW − XqQ‖²_F
+  double reference = 0;   ///< ‖XW‖²_F
+};
+
+/// Carries activations through the graph, cut by cut. What is stored at a cut are the values of
+/// earlier nodes that later ones read, in both networks where they differ.
+class Propagation {
+ public:
+  Propagation(const mpi::Communicator& comm, const net::Graph& graph, const JobPlan& plan, const Config& config,
+              const net::Parameters& analog, const net::Parameters& quantized, store::ActivationStore& store);
+
+  /// Brings the calibration samples to the inputs of node `cut`. Collective.
+  void start(const Samples& samples, int cut);
+  /// Runs nodes layer.node .. next_cut−1 in both networks and measures the layer's error. With next_cut =
+  /// layer.node + 1 at the end of the network nothing is stored. Collective.
+  LayerError advance(const LayerPlan& layer, int next_cut, bool keep);
+
+  /// Digest of a node's stored values: SHA-256 over the digests of its sample chunks, in order (on root).
+  [[nodiscard]] std::string digest(int node, store::Network network) const;
+
+ private:
+  using Wave = std::function<void(Range samples, net::LiveBatches& analog, net::LiveBatches& quantized)>;
+  void store_cut(int first, int cut, const Wave& wave);
+  void load(Range samples, int cut, net::LiveBatches& analog, net::LiveBatches& quantized) const;
+  void measure(const net::Batch& analog, const net::Batch& quantized, std::vector<double>& partial) const;
+  void write_batch(int node, store::Network network, Range samples, const net::Batch* batch);
+
+  const mpi::Communicator& comm_;
+  const net::Graph& graph_;
+  const JobPlan& plan_;
+  const Config& config_;
+  const net::Parameters& analog_;
+  const net::Parameters& quantized_;
+  store::ActivationStore& store_;
+  net::PropagationOptions options_;
+  ShardPlan shard_;
+  std::vector<bool> differs_;
+  std::map<std::pair<int, store::Network>, std::vector<std::string>> chunk_digests_;  ///< of this rank, in order
+  std::map<std::pair<int, store::Network>, std::string> digests_;                    ///< on root
+};
+
+}  // namespace gpfq::job

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+// The main job. Root, the coordinator, reads the config and the graph, plans, and gathers what the
+// ranks report; every rank, root included, works on its shard.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "gpfq/base/digest.hpp"
+#include "gpfq/base/system.hpp"
+#include "gpfq/job/job.hpp"
+#include "job/blas.hpp"
+#include "job/evaluation.hpp"
+#include "job/layer_path.hpp"
+#include "job/model_source.hpp"
+#include "job/msq.hpp"
+#include "job/propagation.hpp"
+#include "job/report.hpp"
+#include "job/run_log.hpp"
+#include "job/session.hpp"
+#include "job/workspace.hpp"
+
+namespace gpfq::job {
+namespace {
+
+std::vector<store::QuantizedLayer> result_layers(const net::Graph& graph, const JobPlan& plan, const Config& config) {
+  std::vector<store::QuantizedLayer> layers;
+  for (const LayerPlan* layer : plan.quantized_layers())
+    layers.push_back({layer->name, graph.node(layer->node).source_name, layer->tensor,
+                      config.settings_for(layer->name).levels, graph.tensor_shape(layer->tensor)});
+  return layers;
+}
+
+/// The job's state on one rank, and its steps in order.
+class QuantizeJob {
+ public:
+  QuantizeJob(const mpi::Communicator& comm, const JobOptions& options)
+      : comm_(comm), options_(options), session_(comm, options), log_(comm.is_root()) {}
+
+  std::string run();
+
+ private:
+  void prepare();
+  void open();
+  void run_layer(std::size_t index);
+  RankReport quantize_shard(const LayerPlan& layer, const LayerSettings& settings);
+  void report_layer(const LayerPlan& layer, const LayerSettings& settings, const RankReport& mine, const LayerError& error);
+  void evaluate_networks();
+  void hash_codes();
+  std::string finish();
+
+  const mpi::Communicator& comm_;
+  const JobOptions& options_;
+  Session session_;
+  RunLog log_;
+  Stopwatch elapsed_;
+  JobPlan plan_;
+  JobReport report_;
+  std::unique_ptr<Workspace> workspace_;  // root only; before the files below, so that they are closed first
+  std::string scratch_;
+  std::unique_ptr<store::ModelFile> model_;
+  std::unique_ptr<store::QuantizedFile> result_;
+  std::unique_ptr<store::ActivationStore> store_;
+  std::unique_ptr<Propagation> propagation_;
+};
+
+/// Root checks everything that can be checked before anything is written, then makes the folders.
+void QuantizeJob::prepare() {
+  std::string model_path;
+  comm_.agree([&] {
+    if (!comm_.is_root()) return;
+    const Config& config = session_.config();
+    std::optional<net::Model> imported = import_unless_native(config.model);
+    std::optional<store::ModelFile> native;
+    if (!imported) native.emplace(config.model);
+    const net::Graph& graph = imported ? imported->graph : native->graph();
+    if (native && !native->quantized_layers().empty())
+      throw_input("model: {} is quantized already, expected a float model", config.model.string());
+    const Shape& input_shape = graph.node(0).shape;
+    const Samples calibration(config.calibration, config.preprocess, input_shape);
+    if (config.evaluation) check_evaluation(*config.evaluation, config.preprocess, graph);
+    plan_ = make_plan(graph, config, calibration.count());
+    workspace_ = std::make_unique<Workspace>(config.output, config.scratch, options_.overwrite, plan_.output_bytes,
+                                             plan_.store_bytes + (imported ? plan_.output_bytes : 0));
+    scratch_ = workspace_->scratch().string();
+    model_path = config.model.string();
+    if (imported) {
+      model_path = (workspace_->scratch() / "model.h5").string();
+      store::write_model(model_path, *imported);
+    }
+    log_.open(config.output / "log");
+  });
+  comm_.broadcast(plan_);
+  comm_.broadcast(model_path);
+  comm_.broadcast(scratch_);
+  comm_.agree([&] { model_ = std::make_unique<store::ModelFile>(model_path); });
+  log_.line(fmt::format("{}: {} layers to quantize, {} calibration samples, {} ranks x {} threads, {}",
+                        session_.config().model.string(), plan_.quantized_layers().size(), plan_.samples, comm_.size(),
+                        session_.config().threads, blas_core()));
+}
+
+void QuantizeJob::open() {
+  const Config& config = session_.config();
+  result_ = std::make_unique<store::QuantizedFile>(comm_, config.output / "quantized.h5", *model_,
+                                                   result_layers(model_->graph(), plan_, config));
+  store_ = std::make_unique<store::ActivationStore>(comm_, std::filesystem::path(scratch_) / "activations");
+  propagation_ = std::make_unique<Propagation>(comm_, model_->graph(), plan_, config, *model_, *result_, *store_);
+  std::unique_ptr<Samples> calibration;
+  comm_.agree([&] {
+    calibration = std::make_unique<Samples>(config.calibration, config.preprocess, model_->graph().node(0).shape);
+  });
+  log_.progress("reading calibration samples");
+  propagation_->start(*calibration, plan_.quantized_layers().front()->node);
+}
+
+RankReport QuantizeJob::quantize_shard(const LayerPlan& layer, const LayerSettings& settings) {
+  RankReport report;
+  const ShardPlan shard_plan(layer.neurons, layer.tile_width, comm_.size());
+  Stopwatch radius;
+  const ShardAlphabets alphabets =
+      find_alphabets(comm_, layer, settings, *model_, shard_plan.items_of(comm_.rank()));
+  report.seconds["radius"] = radius.seconds();
+  report.radius_fell_back = alphabets.fell_back;
+  if (!alphabets.radius.empty()) {
+    const auto [smallest, largest] = std::minmax_element(alphabets.radius.begin(), alphabets.radius.end());
+    report.smallest_radius = *smallest;
+    report.largest_radius = *largest;
+  }
+  const LayerShard shard{layer,
+                         alphabets,
+                         shard_plan.pieces_of(comm_.rank()),
+                         model_->graph().node(layer.node).inputs.front(),
+                         session_.config().threads,
+                         session_.config().memory_per_rank};
+  comm_.agree([&] {
+    std::vector<float> steps;
+    for (const quant::Alphabet& alphabet : alphabets.alphabets) steps.push_back(alphabet.step());
+    if (!steps.empty())
+      result_->write_alphabets(layer.name, alphabets.neurons.begin, alphabets.radius, steps);
+    if (layer.method == Method::gpfq)
+      quantize_by_path(shard, *model_, *store_, *result_, report);
+    else
+      quantize_by_rounding(shard, *model_, *result_, report);
+  });
+  return report;
+}
+
+void QuantizeJob::run_layer(std::size_t index) {
+  const std::vector<const LayerPlan*> layers = plan_.quantized_layers();
+  const LayerPlan& layer = *layers[index];
+  const bool is_last = index + 1 == layers.size();
+  const LayerSettings settings = session_.config().settings_for(layer.name);
+  const Index read_before = store_->bytes_read();
+  const Index written_before = store_->bytes_written();
+  log_.progress(fmt::format("layer {} of {}: '{}', {} x {}", index + 1, layers.size(), layer.name, layer.neurons,
+                            layer.path.inputs));
+  RankReport report = quantize_shard(layer, settings);
+  result_->flush();
+  log_.progress(fmt::format("layer {} of {}: '{}', propagating", index + 1, layers.size(), layer.name));
+  Stopwatch propagating;
+  const LayerError error =
+      propagation_->advance(layer, is_last ? layer.node + 1 : layers[index + 1]->node, !is_last);
+  report.seconds["propagate"] = propagating.seconds();
+  report.bytes_read = store_->bytes_read() - read_before;
+  report.bytes_written = store_->bytes_written() - written_before;
+  report.peak_memory = peak_memory_bytes();
+  report_layer(layer, settings, report, error);
+}
+
+void QuantizeJob::report_layer(const LayerPlan& layer, const LayerSettings& settings, const RankReport& mine,
+                               const LayerError& error) {
+  const std::vector<RankReport> reports = comm_.gather(mine);
+  comm_.agree([&] {
+    if (!comm_.is_root()) return;
+    const int input = model_->graph().node(layer.node).inputs.front();
+    LayerReport& report = report_.layers.emplace_back();
+    report.plan = layer;
+    report.settings = settings;
+    report.kind = net::op_name(model_->graph().node(layer.node).op);
+    report.all = join_reports(layer, reports);
+    report.error = error;
+    report.analog_sha256 = propagation_->digest(input, store::Network::analog);
+    report.quantized_sha256 = propagation_->digest(input, store::Network::quantized);
+    report_.bytes_read += report.all.bytes_read;
+    report_.bytes_written += report.all.bytes_written;
+    log_.line(fmt::format("layer '{}': {} x {}, {} levels, relative error {:.4f}{}", layer.name, layer.neurons,
+                          layer.path.inputs, settings.levels, report.relative_error(),
+                          report.all.radius_fell_back ? "; a median of |W| was 0, that of the nonzero weights was taken" : ""));
+  });
+}
+
+/// SHA-256 over the codes of all layers as they lie in the file; each tile is compared with what its rank said.
+void QuantizeJob::hash_codes() {
+  comm_.agree([&] {
+    if (!comm_.is_root()) return;
+    Sha256 all;
+    for (const LayerReport& layer : report_.layers) {
+      std::vector<std::uint8_t> codes;
+      for (const TileReport& tile : layer.all.tiles) {
+        codes.resize(static_cast<std::size_t>(tile.neurons * layer.plan.path.inputs));
+        result_->read_codes(layer.plan.name, tile.first_neuron, tile.neurons, codes.data());
+        const Index bytes = static_cast<Index>(codes.size());
+        if (sha256(codes.data(), bytes) != tile.codes_sha256)
+          throw_fault("layer '{}': the codes of neurons {} to {} are not in the file as they were computed",
+                      layer.plan.name, tile.first_neuron, tile.first_neuron + tile.neurons - 1);
+        all.update(codes.data(), bytes);
+      }
+    }
+    report_.codes_sha256 = all.finish();
+  });
+}
+
+void QuantizeJob::evaluate_networks() {
+  const Config& config = session_.config();
+  if (!config.evaluation) return;
+  std::unique_ptr<Samples> samples;
+  std::vector<Index> labels;
+  comm_.agree([&] {
+    samples = std::make_unique<Samples>(*config.evaluation, config.preprocess, model_->graph().node(0).shape);
+    labels = samples->labels(*config.evaluation);
+  });
+  const EvaluationData data{*samples, labels};
+  const MsqParameters msq(*model_, *result_);
+  log_.progress("evaluating");
+  AccuracyReport accuracy;
+  accuracy.analog = evaluate(comm_, model_->graph(), plan_, config, *model_, data);
+  accuracy.quantized = evaluate(comm_, model_->graph(), plan_, config, *result_, data);
+  accuracy.msq = evaluate(comm_, model_->graph(), plan_, config, msq, data);
+  report_.accuracy = accuracy;
+}
+
+std::string QuantizeJob::finish() {
+  const Config& config = session_.config();
+  propagation_.reset();
+  store_.reset();
+  result_->finish();
+  result_.reset();
+  const Index peak = comm_.max(peak_memory_bytes());
+  std::string table;
+  comm_.agree([&] {
+    if (!comm_.is_root()) return;
+    report_.config_text = config.text;
+    report_.output = config.output.string();
+    report_.ranks = comm_.size();
+    report_.threads = config.threads;
+    report_.memory_per_rank = config.memory_per_rank;
+    report_.peak_memory = peak;
+    report_.seconds = elapsed_.seconds();
+    write_file_atomically(config.output / "report.csv", report_csv(report_));
+    write_file_atomically(config.output / "report.json", report_json(report_));
+    workspace_->release();
+    table = report_table(report_);
+    log_.line(fmt::format("done in {:.2f} s, codes_sha256 {}", report_.seconds, report_.codes_sha256));
+  });
+  return table;
+}
+
+std::string QuantizeJob::run() {
+  prepare();
+  open();
+  for (std::size_t index = 0; index < plan_.quantized_layers().size(); ++index) run_layer(index);
+  hash_codes();
+  evaluate_networks();
+  return finish();
+}
+
+}  // namespace
+
+std::string quantize(const mpi::Communicator& comm, const JobOptions& options) {
+  return QuantizeJob(comm, options).run();
+}
+
+}  // namespace gpfq::job

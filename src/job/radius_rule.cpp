@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// Radius rules over sharded weights. A layer's median is exact: counts over ranks, no sampling.
+#include "job/radius_rule.hpp"
+
+#include <algorithm>
+#include <functional>
+
+#include "gpfq/quant/radius.hpp"
+
+namespace gpfq::job {
+namespace {
+
+constexpr Index slab_floats = Index{1} << 20;
+
+/// Calls visit(first neuron, rows, values) over this rank's rows, a slab at a time.
+void for_each_slab(const LayerPlan& layer, const net::Parameters& weights, Range neurons,
+                   const std::function<void(Index, Index, std::span<const float>)>& visit) {
+  const Index rows = std::max<Index>(1, slab_floats / layer.path.inputs);
+  std::vector<float> slab(static_cast<std::size_t>(std::min(rows, neurons.size()) * layer.path.inputs));
+  for (Index first = neurons.begin; first < neurons.end; first += rows) {
+    const Index count = std::min(rows, neurons.end - first);
+    weights.read_rows(layer.tensor, first, count, slab.data());
+    visit(first, count, std::span<const float>(slab).first(static_cast<std::size_t>(count * layer.path.inputs)));
+  }
+}
+
+double layer_median(const mpi::Communicator& comm, const LayerPlan& layer, const net::Parameters& weights,
+                    Range neurons, bool& fell_back) {
+  for (const bool skip_zeros : {false, true}) {
+    quant::MagnitudeSelection selection(skip_zeros);
+    for (int pass = 0; pass < quant::MagnitudeSelection::pass_count(); ++pass) {
+      comm.agree([&] {
+        for_each_slab(layer, weights, neurons, [&](Index, Index, std::span<const float> slab) { selection.add(slab); });
+      });
+      comm.sum(selection.counts());
+      selection.finish_pass();
+    }
+    fell_back = skip_zeros;
+    if (selection.median() > 0) return selection.median();
+  }
+  return 0;
+}
+
+double layer_max(const mpi::Communicator& comm, const LayerPlan& layer, const net::Parameters& weights, Range neurons) {
+  double largest = 0;
+  comm.agree([&] {
+    for_each_slab(layer, weights, neurons, [&](Index, Index, std::span<const float> slab) {
+      largest = std::max(largest, quant::max_magnitude(slab));
+    });
+  });
+  return comm.max(largest);
+}
+
+}  // namespace
+
+ShardAlphabets find_alphabets(const mpi::Communicator& comm, const LayerPlan& layer, const LayerSettings& settings,
+                              const net::Parameters& weights, Range neurons) {
+  ShardAlphabets result;
+  result.neurons = neurons;
+  std::vector<double> radius(static_cast<std::size_t>(neurons.size()), settings.radius.value);
+  if (settings.radius.kind != RadiusKind::value && settings.radius.per_neuron) {
+    comm.agree([&] {
+      for_each_slab(layer, weights, neurons, [&](Index first, Index count, std::span<const float> slab) {
+        for (Index row = 0; row < count; ++row) {
+          const auto one = slab.subspan(static_cast<std::size_t>(row * layer.path.inputs),
+                                        static_cast<std::size_t>(layer.path.inputs));
+          bool fell_back = false;
+          radius[static_cast<std::size_t>(first + row - neurons.begin)] =
+              settings.scale() * (settings.radius.kind == RadiusKind::max ? quant::max_magnitude(one)
+                                                                          : quant::median_magnitude(one, fell_back));
+          result.fell_back = result.fell_back || fell_back;
+        }
+      });
+    });
+  } else if (settings.radius.kind != RadiusKind::value) {
+    const double magnitude = settings.radius.kind == RadiusKind::max
+                                 ? layer_max(comm, layer, weights, neurons)
+                                 : layer_median(comm, layer, weights, neurons, result.fell_back);
+    std::fill(radius.begin(), radius.end(), settings.scale() * magnitude);
+  }
+  comm.agree([&] {
+    for (const double r : radius) {
+      result.alphabets.push_back(quant::Alphabet::from_radius(settings.levels, r));
+      result.radius.push_back(static_cast<float>(r));
+    }
+  });
+  return result;
+}
+
+}  // namespace gpfq::job

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// Report texts. report.json is a contract: keys are added, not renamed.
+#include "job/report.hpp"
+
+#include <H5public.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "gpfq/base/error.hpp"
+#include "gpfq/mpi/communicator.hpp"
+#include "job/blas.hpp"
+
+namespace gpfq::job {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json versions() {
+  unsigned major = 0;
+  unsigned minor = 0;
+  unsigned release = 0;
+  H5get_libversion(&major, &minor, &release);
+  char mpi[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+  int length = 0;
+  MPI_Get_library_version(mpi, &length);
+  const std::string mpi_text(mpi);
+  return {{"gpfq", GPFQ_VERSION},
+          {"hdf5", fmt::format("{}.{}.{}", major, minor, release)},
+          {"mpi", mpi_text.substr(0, mpi_text.find(','))},
+          {"compiler", __VERSION__}};
+}
+
+Json accuracy_json(const Accuracy& accuracy) {
+  return {{"top1", accuracy.top1_fraction()},
+          {"top5", accuracy.top5_fraction()},
+          {"top1_correct", accuracy.top1},
+          {"top5_correct", accuracy.top5},
+          {"samples", accuracy.samples}};
+}
+
+Index total(const LayerReport& layer, Index TileReport::* count) {
+  Index sum = 0;
+  for (const TileReport& tile : layer.all.tiles) sum += tile.*count;
+  return sum;
+}
+
+Json layer_json(const LayerReport& layer) {
+  Json json = {{"name", layer.plan.name},
+               {"kind", layer.kind},
+               {"method", method_name(layer.plan.method)},
+               {"form", layer.plan.method == Method::gpfq ? "residual" : "rounding"},
+               {"inputs", layer.plan.path.inputs},
+               {"neurons", layer.plan.neurons},
+               {"samples", layer.plan.path.samples},
+               {"block", layer.plan.path.block_width},
+               {"tile", layer.plan.tile_width},
+               {"shared_inputs", layer.plan.path.shared},
+               {"levels", layer.settings.levels},
+               {"radius_rule", radius_name(layer.settings)},
+               {"radius", layer.all.largest_radius},
+               {"radius_smallest", layer.all.smallest_radius},
+               {"radius_from_nonzero_weights", layer.all.radius_fell_back},
+               {"relative_error", layer.relative_error()},
+               {"dead_inputs", layer.all.dead_inputs},
+               {"saturated", layer.fraction(total(layer, &TileReport::saturated))},
+               {"zeros", layer.fraction(total(layer, &TileReport::zeros))},
+               {"activations_sha256", {{"analog", layer.analog_sha256}, {"quantized", layer.quantized_sha256}}},
+               {"seconds", layer.all.seconds},
+               {"bytes_read", layer.all.bytes_read},
+               {"bytes_written", layer.all.bytes_written},
+               {"peak_memory", layer.all.peak_memory}};
+  if (layer.error.reference == 0) json["relative_error"] = nullptr;
+  return json;
+}
+
+std::string percent(const Accuracy& accuracy) {
+  return fmt::format("{:.2f} % ({} of {})", 100 * accuracy.top1_fraction(), accuracy.top1, accuracy.samples);
+}
+
+}  // namespace
+
+double LayerReport::relative_error() const {
+  return error.reference > 0 ? std::sqrt(error.difference / error.reference) : std::nan("");
+}
+
+double LayerReport::fraction(Index count) const {
+  return static_cast<double>(count) / (static_cast<double>(plan.neurons) * static_cast<double>(plan.path.inputs));
+}
+
+RankReport join_reports(const LayerPlan& layer, const std::vector<RankReport>& ranks) {
+  RankReport all;
+  all.smallest_radius = HUGE_VAL;
+  for (const RankReport& rank : ranks) {
+    all.tiles.insert(all.tiles.end(), rank.tiles.begin(), rank.tiles.end());
+    all.dead_inputs = std::max(all.dead_inputs, rank.dead_inputs);
+    if (!rank.tiles.empty()) {
+      all.smallest_radius = std::min(all.smallest_radius, rank.smallest_radius);
+      all.largest_radius = std::max(all.largest_radius, rank.largest_radius);
+    }
+    all.radius_fell_back = all.radius_fell_back || rank.radius_fell_back;
+    for (const auto& [phase, seconds] : rank.seconds) all.seconds[phase] = std::max(all.seconds[phase], seconds);
+    all.bytes_read += rank.bytes_read;
+    all.bytes_written += rank.bytes_written;
+    all.peak_memory = std::max(all.peak_memory, rank.peak_memory);
+  }
+  std::sort(all.tiles.begin(), all.tiles.end(),
+            [](const TileReport& a, const TileReport& b) { return a.first_neuron < b.first_neuron; });
+  Index next = 0;
+  for (const TileReport& tile : all.tiles) {
+    if (tile.first_neuron != next) throw_fault("layer '{}': neuron {} was reported twice or not at all", layer.name, next);
+    next += tile.neurons;
+  }
+  if (next != layer.neurons)
+    throw_fault("layer '{}': the ranks reported {} neurons, the layer has {}", layer.name, next, layer.neurons);
+  return all;
+}
+
+std::string report_json(const JobReport& report) {
+  Json json = {{"gpfq_report", 1}, {"codes_sha256", report.codes_sha256}};
+  if (report.accuracy)
+    json["accuracy"] = {{"analog", accuracy_json(report.accuracy->analog)},
+                        {"quantized", accuracy_json(report.accuracy->quantized)},
+                        {"msq", accuracy_json(report.accuracy->msq)}};
+  json["layers"] = Json::array();
+  for (const LayerReport& layer : report.layers) json["layers"].push_back(layer_json(layer));
+  json["seconds"] = report.seconds;
+  json["bytes_read"] = report.bytes_read;
+  json["bytes_written"] = report.bytes_written;
+  json["peak_memory"] = report.peak_memory;
+  json["memory_per_rank"] = report.memory_per_rank;
+  json["ranks"] = report.ranks;
+  json["threads"] = report.threads;
+  json["blas"] = blas_core();
+  json["versions"] = versions();
+  json["config"] = Json::parse(report.config_text);
+  return json.dump(2) + "\n";
+}
+
+std::string report_csv(const JobReport& report) {
+  std::string text =
+      "name,kind,method,form,inputs,neurons,samples,levels,radius,relative_error,dead_inputs,saturated,zeros,seconds\n";
+  for (const LayerReport& layer : report.layers) {
+    const Json json = layer_json(layer);
+    double seconds = 0;
+    for (const auto& [phase, value] : layer.all.seconds) seconds += value;
+    std::string name = layer.plan.name;  // quoted as RFC 4180 has it
+    for (std::size_t at = 0; (at = name.find('"', at)) != std::string::npos; at += 2) name.insert(at, 1, '"');
+    text += fmt::format("\"{}\",{},{},{},{},{},{},{},{:.9g},{:.6g},{},{:.6g},{:.6g},{:.3f}\n", name, layer.kind,
+                        method_name(layer.plan.method), json["form"].get<std::string>(), layer.plan.path.inputs,
+                        layer.plan.neurons, layer.plan.path.samples, layer.settings.levels, layer.all.largest_radius,
+                        layer.relative_error(), layer.all.dead_inputs, json["saturated"].get<double>(),
+                        json["zeros"].get<double>(), seconds);
+  }
+  return text;
+}
+
+std::string report_table(const JobReport& report) {
+  std::size_t width = 5;
+  for (const LayerReport& layer : report.layers) width = std::max(width, layer.plan.name.size());
+  std::string text = fmt::format("{:<{}}  {:>8}  {:>8}  {:>6}  {:>14}  {:>6}\n", "layer", width, "inputs", "neurons", "levels",
+                                 "relative error", "method");
+  for (const LayerReport& layer : report.layers)
+    text += fmt::format("{:<{}}  {:>8}  {:>8}  {:>6}  {:>14.4f}  {:>6}\n", layer.plan.name, width, layer.plan.path.inputs,
+                        layer.plan.neurons, layer.settings.levels, layer.relative_error(), method_name(layer.plan.method));
+  if (report.accuracy) {
+    const bool rounds = std::all_of(report.layers.begin(), report.layers.end(),
+                                    [](const LayerReport& layer) { return layer.plan.method == Method::msq; });
+    text += fmt::format("\naccuracy  float  {}\n", percent(report.accuracy->analog));
+    if (!rounds) text += fmt::format("          GPFQ   {}\n", percent(report.accuracy->quantized));
+    text += fmt::format("          MSQ    {}   plain rounding to the same levels\n", percent(report.accuracy->msq));
+  }
+  text += fmt::format("\nresults in {}: quantized.h5, report.json, report.csv, log\n", report.output);
+  return text;
+}
+
+}  // namespace gpfq::job

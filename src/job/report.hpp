@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// The result in numbers: gathered from the ranks, checked, written as JSON and CSV, shown as a table.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "gpfq/job/plan.hpp"
+#include "job/evaluation.hpp"
+#include "job/messages.hpp"
+#include "job/propagation.hpp"
+
+namespace gpfq::job {
+
+/// One quantized layer, all ranks together.
+struct LayerReport {
+  LayerPlan plan;
+  LayerSettings settings;
+  std::string kind;
+  RankReport all;      ///< tiles in order; seconds and memory the largest of the ranks, bytes summed
+  LayerError error;
+  std::string analog_sha256;
+  std::string quantized_sha256;
+
+  [[nodiscard]] double relative_error() const;
+  [[nodiscard]] double fraction(Index count) const;
+};
+
+/// Accuracy of the three networks.
+struct AccuracyReport {
+  Accuracy analog;
+  Accuracy quantized;
+  Accuracy msq;
+};
+
+/// The whole job.
+struct JobReport {
+  std::vector<LayerReport> layers;
+  std::optional<AccuracyReport> accuracy;
+  std::string codes_sha256;
+  std::string config_text;
+  std::string output;
+  int ranks = 1;
+  int threads = 1;
+  Index memory_per_rank = 0;
+  Index peak_memory = 0;
+  Index bytes_read = 0;
+  Index bytes_written = 0;
+  double seconds = 0;
+};
+
+/// Joins what the ranks reported for a layer. @throws Error (fault) unless their tiles cover each neuron once.
+[[nodiscard]] RankReport join_reports(const LayerPlan& layer, const std::vector<RankReport>& ranks);
+
+[[nodiscard]] std::string report_json(const JobReport& report);
+[[nodiscard]] std::string report_csv(const JobReport& report);
+/// The closing table: a line per layer, then accuracy and where the results lie.
+[[nodiscard]] std::string report_table(const JobReport& report);
+
+}  // namespace gpfq::job

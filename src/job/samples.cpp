@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// Selection by counter-based random numbers, scaling per channel, NCHW to NHWC and back.
+#include "job/samples.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "gpfq/base/error.hpp"
+
+namespace gpfq::job {
+namespace {
+
+/// SplitMix64's finalizer (Steele, Lea, Flood 2014): a random number that is a function of (seed, counter).
+std::uint64_t random_bits(std::uint64_t seed, std::uint64_t counter) {
+  std::uint64_t z = seed * 0xd1342543de82ef95ULL + (counter + 1) * 0x9e3779b97f4a7c15ULL;
+  z = (z ^ (z >> 30U)) * 0xbf58476d1ce4e5b9ULL;
+  z = (z ^ (z >> 27U)) * 0x94d049bb133111ebULL;
+  return z ^ (z >> 31U);
+}
+
+/// `count` of `total` indexes, ascending: the first ones, or those with the smallest random numbers.
+std::vector<Index> select(Index total, Index count, const std::optional<std::uint64_t>& seed) {
+  std::vector<Index> indexes(static_cast<std::size_t>(total));
+  std::iota(indexes.begin(), indexes.end(), Index{0});
+  if (seed) {
+    const auto key = [&](Index i) { return std::pair{random_bits(*seed, static_cast<std::uint64_t>(i)), i}; };
+    std::nth_element(indexes.begin(), indexes.begin() + (count - 1), indexes.end(),
+                     [&](Index a, Index b) { return key(a) < key(b); });
+  }
+  indexes.resize(static_cast<std::size_t>(count));
+  std::sort(indexes.begin(), indexes.end());
+  return indexes;
+}
+
+}  // namespace
+
+Samples::Samples(const DataSource& source, const Preprocess& preprocess, const Shape& input_shape)
+    : file_(source.file, source.inputs), preprocess_(preprocess), input_shape_(input_shape) {
+  const Index total = file_.sample_count();
+  const Index count = source.samples == 0 ? total : source.samples;
+  if (count > total) throw_input("{} holds {} samples, the config asks for {}", file_.where(), total, count);
+  indexes_ = select(total, count, source.shuffle_seed);
+  check_shapes();
+}
+
+void Samples::check_shapes() {
+  const Shape stored = file_.sample_shape();
+  const std::size_t rank = stored.size();
+  const bool has_channels = preprocess_.layout == Layout::nchw || preprocess_.layout == Layout::nhwc;
+  const std::size_t expected_rank = has_channels ? 3 : (preprocess_.layout == Layout::nhw ? 2 : rank);
+  if (rank != expected_rank)
+    throw_input("{} has samples of shape {}, 'preprocess.layout' says {} dimensions", file_.where(), to_string(stored),
+                expected_rank);
+  stored_last_ = preprocess_.layout == Layout::nhwc;
+  channels_ = has_channels ? (stored_last_ ? stored.back() : stored.front()) : 1;
+  const Index size = element_count(stored);
+  positions_ = channels_ == 0 ? 0 : size / channels_;
+  network_last_ = stored_last_;
+  if (has_channels && input_shape_.size() == 3 && input_shape_ != stored) {
+    Shape other = stored;  // the same picture with its channels at the other end
+    if (stored_last_)
+      std::rotate(other.begin(), other.end() - 1, other.end());
+    else
+      std::rotate(other.begin(), other.begin() + 1, other.end());
+    if (input_shape_ == other) network_last_ = !stored_last_;
+  }
+  if (size != element_count(input_shape_))
+    throw_input("{} has samples of shape {}, the network takes {}", file_.where(), to_string(stored),
+                to_string(input_shape_));
+  for (const auto* values : {&preprocess_.mean, &preprocess_.deviation}) {
+    const Index given = static_cast<Index>(values->size());
+    if (given != 1 && given != channels_)
+      throw_input("config: 'preprocess.{}' has {} values, expected 1 or {} (channels)",
+                  values == &preprocess_.mean ? "mean" : "std", given, channels_);
+  }
+}
+
+void Samples::prepare(const float* stored, float* out) const {
+  for (Index c = 0; c < channels_; ++c) {
+    const auto pick = [c](const std::vector<double>& values) {
+      return values[values.size() == 1 ? 0 : static_cast<std::size_t>(c)];
+    };
+    const double mean = pick(preprocess_.mean);
+    const double deviation = pick(preprocess_.deviation);
+    for (Index p = 0; p < positions_; ++p) {
+      const double x = stored[stored_last_ ? p * channels_ + c : c * positions_ + p];
+      out[network_last_ ? p * channels_ + c : c * positions_ + p] =
+          static_cast<float>((x * preprocess_.scale - mean) / deviation);
+    }
+  }
+}
+
+net::Batch Samples::read(Index first, Index count) const {
+  require(first >= 0 && count >= 0 && first + count <= this->count(), "Samples::read: out of range");
+  net::Batch batch(count, input_shape_);
+  const Index size = batch.sample_size();
+  const std::span<const Index> indexes(indexes_.data() + first, static_cast<std::size_t>(count));
+  std::vector<float> stored(static_cast<std::size_t>(count * size));
+  file_.read(indexes, stored.data());
+  for (Index i = 0; i < count; ++i) {
+    const float* sample = stored.data() + i * size;
+    for (Index j = 0; j < size; ++j)
+      if (!std::isfinite(sample[j]))
+        throw_input("{} holds {} in sample {}, value {}: expected finite numbers", file_.where(), sample[j],
+                    indexes[static_cast<std::size_t>(i)], j);
+    prepare(sample, batch.values.data() + i * size);
+  }
+  return batch;
+}
+
+std::vector<Index> Samples::labels(const DataSource& source) const {
+  const store::SampleFile labels(source.file, source.labels);
+  if (labels.sample_count() != file_.sample_count())
+    throw_input("{} holds {} labels, {} holds {} samples", labels.where(), labels.sample_count(), file_.where(),
+                file_.sample_count());
+  return labels.read_labels(indexes_);
+}
+
+}  // namespace gpfq::job

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// Start of a job on ranks, and its planning without them.
+#include "job/session.hpp"
+
+#include <fmt/format.h>
+
+#include <memory>
+#include <optional>
+
+#include "gpfq/base/error.hpp"
+#include "gpfq/store/model_file.hpp"
+#include "job/blas.hpp"
+#include "job/evaluation.hpp"
+#include "job/model_source.hpp"
+#include "job/msq.hpp"
+#include "job/workspace.hpp"
+
+namespace gpfq::job {
+namespace {
+
+std::filesystem::path folder_of(const std::filesystem::path& config) {
+  return std::filesystem::absolute(config).parent_path();
+}
+
+}  // namespace
+
+Session::Session(const mpi::Communicator& comm, const JobOptions& options) {
+  std::string text;
+  std::string folder;
+  comm.agree([&] {
+    if (!comm.is_root()) return;
+    text = load_config_text(options.config, options.overrides);
+    folder = folder_of(options.config).string();
+    static_cast<void>(parse_config(text, folder, options.config.string()));
+  });
+  comm.broadcast(text);
+  comm.broadcast(folder);
+  comm.agree([&] { config_ = parse_config(text, folder, options.config.string()); });
+  make_blas_serial();
+  agree_on_blas_core(comm);
+}
+
+void check_evaluation(const DataSource& source, const Preprocess& preprocess, const net::Graph& graph) {
+  const Samples samples(source, preprocess, graph.node(0).shape);
+  const Index classes = element_count(graph.node(graph.output).shape);
+  const std::vector<Index> labels = samples.labels(source);
+  for (std::size_t i = 0; i < labels.size(); ++i)
+    if (labels[i] < 0 || labels[i] >= classes)
+      throw_input("{}:{} holds label {} for sample {}, the network has {} classes", source.file.string(), source.labels,
+                  labels[i], i, classes);
+}
+
+std::string plan_job(const JobOptions& options, int ranks) {
+  const Config config =
+      parse_config(load_config_text(options.config, options.overrides), folder_of(options.config), options.config.string());
+  const std::optional<net::Model> imported = import_unless_native(config.model);
+  const net::Graph graph = imported ? imported->graph : store::ModelFile(config.model).graph();
+  const Samples calibration(config.calibration, config.preprocess, graph.node(0).shape);
+  if (config.evaluation) check_evaluation(*config.evaluation, config.preprocess, graph);
+  return plan_table(make_plan(graph, config, calibration.count()), config, ranks);
+}
+
+std::string evaluate_model(const mpi::Communicator& comm, const std::filesystem::path& path, const JobOptions& options) {
+  const Session session(comm, options);
+  const Config& config = session.config();
+  std::unique_ptr<Workspace> workspace;
+  std::string model_path = path.string();
+  comm.agree([&] {
+    if (!comm.is_root()) return;
+    if (!config.evaluation) throw_input("config: 'evaluation' is missing: evaluate needs its file, inputs and labels");
+    const std::optional<net::Model> imported = import_unless_native(path);
+    const net::Graph graph = imported ? imported->graph : store::ModelFile(path).graph();
+    check_evaluation(*config.evaluation, config.preprocess, graph);
+    if (!imported) return;
+    workspace = std::make_unique<Workspace>(config.output, config.scratch, true, 0, 0);
+    model_path = (workspace->scratch() / "model.h5").string();
+    store::write_model(model_path, *imported);
+  });
+  comm.broadcast(model_path);
+  std::unique_ptr<store::ModelFile> model;
+  std::unique_ptr<Samples> samples;
+  std::vector<Index> labels;
+  JobPlan plan;
+  comm.agree([&] {
+    model = std::make_unique<store::ModelFile>(model_path);
+    plan = plan_propagation(model->graph(), config);
+    samples = std::make_unique<Samples>(*config.evaluation, config.preprocess, model->graph().node(0).shape);
+    labels = samples->labels(*config.evaluation);
+  });
+  const Accuracy accuracy = evaluate(comm, model->graph(), plan, config, *model, {*samples, labels});
+  model.reset();
+  comm.barrier();
+  if (!comm.is_root()) return "";
+  return fmt::format("top-1 {:.4f} ({} of {})  top-5 {:.4f} ({})  {}\n", accuracy.top1_fraction(), accuracy.top1,
+                     accuracy.samples, accuracy.top5_fraction(), accuracy.top5, path.string());
+}
+
+}  // namespace gpfq::job

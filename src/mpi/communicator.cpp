@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// Collectives in pieces of at most 1 GiB, and the agreement on failures.
+#include "gpfq/mpi/communicator.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "gpfq/base/system.hpp"
+
+namespace gpfq::mpi {
+namespace {
+
+constexpr Index piece_bytes = Index{1} << 30;
+
+/// What a failing rank says; kind 0 is input, 1 is fault.
+struct Failure {
+  std::string message;
+  std::int64_t kind = 0;
+  bool is_agreed = false;  ///< already carries its origin
+};
+
+Failure run_locally(const std::function<void()>& action) {
+  try {
+    action();
+    return {};
+  } catch (const AgreedError& error) {
+    return {error.what(), error.kind() == ErrorKind::input ? 0 : 1, true};
+  } catch (const Error& error) {
+    return {error.what(), error.kind() == ErrorKind::input ? 0 : 1, false};
+  } catch (const std::bad_alloc&) {
+    return {"out of memory", 1, false};
+  } catch (const std::exception& error) {
+    return {error.what(), 1, false};
+  }
+}
+
+}  // namespace
+
+Communicator::Communicator(MPI_Comm parent) {
+  check(MPI_Comm_dup(parent, &comm_), "MPI_Comm_dup");
+  check(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  check(MPI_Comm_rank(comm_, &rank_), "MPI_Comm_rank");
+  check(MPI_Comm_size(comm_, &size_), "MPI_Comm_size");
+}
+
+Communicator::Communicator(Communicator&& other) noexcept
+    : comm_(std::exchange(other.comm_, MPI_COMM_NULL)), rank_(other.rank_), size_(other.size_) {}
+
+Communicator::~Communicator() {
+  if (comm_ != MPI_COMM_NULL) MPI_Comm_free(&comm_);
+}
+
+void Communicator::barrier() const { check(MPI_Barrier(comm_), "MPI_Barrier"); }
+
+void Communicator::agree(const std::function<void()>& action) const {
+  Failure failure = run_locally(action);
+  int first = failure.message.empty() ? size_ : rank_;
+  check(MPI_Allreduce(MPI_IN_PLACE, &first, 1, MPI_INT, MPI_MIN, comm_), "MPI_Allreduce");
+  if (first == size_) return;
+  std::int64_t head[2] = {failure.kind, static_cast<std::int64_t>(failure.message.size())};
+  // Root speaks for all when it checks input; elsewhere it matters which rank and host it was.
+  if (rank_ == first && !failure.is_agreed && (failure.kind != 0 || !is_root())) {
+    failure.message += fmt::format(" [rank {}/{}, {}]", rank_, size_, host_name());
+    head[1] = static_cast<std::int64_t>(failure.message.size());
+  }
+  check(MPI_Bcast(head, 2, MPI_INT64_T, first, comm_), "MPI_Bcast");
+  failure.message.resize(static_cast<std::size_t>(head[1]));
+  check(MPI_Bcast(failure.message.data(), static_cast<int>(head[1]), MPI_CHAR, first, comm_), "MPI_Bcast");
+  throw AgreedError(head[0] == 0 ? ErrorKind::input : ErrorKind::fault, failure.message);
+}
+
+void Communicator::sum(std::span<std::int64_t> values) const {
+  constexpr std::size_t piece = static_cast<std::size_t>(piece_bytes) / sizeof(std::int64_t);
+  for (std::size_t begin = 0; begin < values.size(); begin += piece) {
+    const auto part = values.subspan(begin, std::min(piece, values.size() - begin));
+    check(MPI_Allreduce(MPI_IN_PLACE, part.data(), static_cast<int>(part.size()), MPI_INT64_T, MPI_SUM, comm_),
+          "MPI_Allreduce");
+  }
+}
+
+Index Communicator::sum(Index value) const {
+  sum(std::span<std::int64_t>(&value, 1));
+  return value;
+}
+
+Index Communicator::max(Index value) const {
+  check(MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_INT64_T, MPI_MAX, comm_), "MPI_Allreduce");
+  return value;
+}
+
+double Communicator::max(double value) const {
+  check(MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_DOUBLE, MPI_MAX, comm_), "MPI_Allreduce");
+  return value;
+}
+
+void Communicator::broadcast_bytes(std::string& bytes) const {
+  Index size = static_cast<Index>(bytes.size());
+  check(MPI_Bcast(&size, 1, MPI_INT64_T, 0, comm_), "MPI_Bcast");
+  bytes.resize(static_cast<std::size_t>(size));
+  for (Index begin = 0; begin < size; begin += piece_bytes) {
+    const int count = static_cast<int>(std::min(piece_bytes, size - begin));
+    check(MPI_Bcast(bytes.data() + begin, count, MPI_BYTE, 0, comm_), "MPI_Bcast");
+  }
+}
+
+std::vector<std::string> Communicator::gather_bytes(const std::string& bytes) const {
+  const Index size = static_cast<Index>(bytes.size());
+  std::vector<std::int64_t> sizes(is_root() ? static_cast<std::size_t>(size_) : 0);
+  check(MPI_Gather(&size, 1, MPI_INT64_T, sizes.data(), 1, MPI_INT64_T, 0, comm_), "MPI_Gather");
+  std::vector<std::string> gathered;
+  if (!is_root()) {
+    for (Index begin = 0; begin < size; begin += piece_bytes) {
+      const int count = static_cast<int>(std::min(piece_bytes, size - begin));
+      check(MPI_Send(bytes.data() + begin, count, MPI_BYTE, 0, 0, comm_), "MPI_Send");
+    }
+    return gathered;
+  }
+  gathered.push_back(bytes);
+  for (int from = 1; from < size_; ++from) {
+    std::string& part = gathered.emplace_back(static_cast<std::size_t>(sizes[static_cast<std::size_t>(from)]), '\0');
+    const Index part_size = static_cast<Index>(part.size());
+    for (Index begin = 0; begin < part_size; begin += piece_bytes) {
+      const int count = static_cast<int>(std::min(piece_bytes, part_size - begin));
+      check(MPI_Recv(part.data() + begin, count, MPI_BYTE, from, 0, comm_, MPI_STATUS_IGNORE), "MPI_Recv");
+    }
+  }
+  return gathered;
+}
+
+}  // namespace gpfq::mpi

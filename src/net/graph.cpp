@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of operators, shape inference and the checks that a graph from a file must pass.
+#include "gpfq/net/graph.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include "gpfq/base/error.hpp"
+
+namespace gpfq::net {
+namespace {
+
+struct OpEntry {
+  Op op;
+  std::string_view name;
+};
+constexpr std::array<OpEntry, 18> ops = {{{Op::input, "input"},
+                                          {Op::dense, "dense"},
+                                          {Op::batch_norm, "batch_norm"},
+                                          {Op::relu, "relu"},
+                                          {Op::leaky_relu, "leaky_relu"},
+                                          {Op::elu, "elu"},
+                                          {Op::selu, "selu"},
+                                          {Op::sigmoid, "sigmoid"},
+                                          {Op::hard_sigmoid, "hard_sigmoid"},
+                                          {Op::hard_swish, "hard_swish"},
+                                          {Op::swish, "swish"},
+                                          {Op::gelu, "gelu"},
+                                          {Op::tanh, "tanh"},
+                                          {Op::softplus, "softplus"},
+                                          {Op::softsign, "softsign"},
+                                          {Op::clip, "clip"},
+                                          {Op::softmax, "softmax"},
+                                          {Op::reshape, "reshape"}}};
+
+const Shape& parameter_shape(const Graph& graph, const Node& node, const std::string& role) {
+  const auto found = node.parameters.find(role);
+  if (found == node.parameters.end()) throw_input("node '{}' ({}) has no {}", node.name, op_name(node.op), role);
+  return graph.tensor_shape(found->second);
+}
+
+void expect_shape(const Node& node, const std::string& role, const Shape& found, const Shape& expected) {
+  if (found != expected)
+    throw_input("node '{}' ({}): {} has shape {}, expected {}", node.name, op_name(node.op), role, to_string(found),
+                to_string(expected));
+}
+
+Shape dense_shape(const Graph& graph, const Node& node, const Shape& input) {
+  const Shape& weight = parameter_shape(graph, node, "weight");
+  if (weight.size() != 2 || weight[0] < 1 || weight[1] < 1)
+    throw_input("node '{}' (dense): weight has shape {}, expected outputs x inputs", node.name, to_string(weight));
+  if (input.size() != 1 || input[0] != weight[1])
+    throw_input("node '{}' (dense): its input has shape {}, its weight expects {}", node.name, to_string(input),
+                weight[1]);
+  if (node.has_parameter("bias")) expect_shape(node, "bias", parameter_shape(graph, node, "bias"), {weight[0]});
+  return {weight[0]};
+}
+
+}  // namespace
+
+double Node::attribute(const std::string& key, double fallback) const {
+  const auto found = attributes.find(key);
+  return found == attributes.end() || found->second.empty() ? fallback : found->second.front();
+}
+
+const Shape& Graph::tensor_shape(const std::string& name) const {
+  const auto found = tensors.find(name);
+  if (found == tensors.end()) throw_input("the network refers to tensor '{}', which it does not hold", name);
+  return found->second;
+}
+
+bool is_linear(Op op) { return op == Op::dense; }
+
+std::string_view op_name(Op op) {
+  for (const OpEntry& entry : ops)
+    if (entry.op == op) return entry.name;
+  throw_fault("op_name: operator {} is not in the table", static_cast<int>(op));
+}
+
+Op op_from_name(std::string_view name) {
+  for (const OpEntry& entry : ops)
+    if (entry.name == name) return entry.op;
+  throw_input("unknown operator '{}'", name);
+}
+
+Shape infer_shape(const Graph& graph, const Node& node) {
+  if (node.op == Op::input) return node.shape;
+  if (node.inputs.size() != 1)
+    throw_input("node '{}' ({}) has {} inputs, expected 1", node.name, op_name(node.op), node.inputs.size());
+  const Shape& input = graph.node(node.inputs.front()).shape;
+  switch (node.op) {
+    case Op::dense:
+      return dense_shape(graph, node, input);
+    case Op::batch_norm: {
+      if (input.empty()) throw_input("node '{}' (batch_norm): its input is a scalar", node.name);
+      for (const char* role : {"scale", "shift", "mean", "variance"})
+        expect_shape(node, role, parameter_shape(graph, node, role), {input.front()});
+      return input;
+    }
+    case Op::reshape:
+      if (element_count(node.shape) != element_count(input))
+        throw_input("node '{}' (reshape): {} cannot become {}", node.name, to_string(input), to_string(node.shape));
+      return node.shape;
+    case Op::softmax:
+      if (input.empty()) throw_input("node '{}' (softmax): its input is a scalar", node.name);
+      return input;
+    default:
+      return input;
+  }
+}
+
+void validate(const Graph& graph) {
+  if (graph.nodes.empty()) throw_input("the network has no nodes");
+  std::set<std::string> names;
+  for (int index = 0; index < graph.size(); ++index) {
+    const Node& node = graph.node(index);
+    if (node.name.empty() || !names.insert(node.name).second)
+      throw_input("node {} has an empty or repeated name '{}'", index, node.name);
+    if (node.name.find('/') != std::string::npos || node.name == "." || node.name == "..")
+      throw_input("node name '{}' cannot be stored", node.name);
+    if ((node.op == Op::input) != (index == 0))
+      throw_input("node '{}': a network has one input, its first node", node.name);
+    for (const int from : node.inputs)
+      if (from < 0 || from >= index)
+        throw_input("node '{}' reads node {}, which does not come before it", node.name, from);
+    if (element_count(node.shape) < 1)
+      throw_input("node '{}' has the empty shape {}", node.name, to_string(node.shape));
+    const Shape inferred = infer_shape(graph, node);
+    if (inferred != node.shape)
+      throw_input("node '{}' claims shape {}, its inputs give {}", node.name, to_string(node.shape),
+                  to_string(inferred));
+  }
+  if (graph.output < 0 || graph.output >= graph.size())
+    throw_input("the network's output is node {}, of {}", graph.output, graph.size());
+}
+
+std::string unique_name(std::string name, std::string_view op, int index, std::map<std::string, int>& taken) {
+  if (!name.empty() && name.front() == '/') name.erase(0, 1);
+  std::replace(name.begin(), name.end(), '/', '.');
+  if (name.empty() || name == "." || name == "..") name = fmt::format("{}_{}", op, index);
+  std::string candidate = name;
+  for (int copy = 2; taken.count(candidate) != 0; ++copy) candidate = fmt::format("{}#{}", name, copy);
+  taken.emplace(candidate, index);
+  return candidate;
+}
+
+}  // namespace gpfq::net

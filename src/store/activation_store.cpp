@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stored activations: collective writes by samples, independent reads by inputs or samples.
+#include "gpfq/store/activation_store.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <exception>
+#include <system_error>
+
+#include "store/dataset.hpp"
+
+namespace gpfq::store {
+namespace {
+
+constexpr const char* dataset_name = "values";
+
+Shape stored_shape(const Shape& sample_shape, Index samples) {
+  if (sample_shape.size() == 1) return {sample_shape.front(), samples};
+  Shape shape{samples};
+  shape.insert(shape.end(), sample_shape.begin(), sample_shape.end());
+  return shape;
+}
+
+/// rows × columns to columns × rows, in squares that stay in cache.
+void transpose(const float* from, Index rows, Index columns, float* to) {
+  constexpr Index square = 32;
+  for (Index i0 = 0; i0 < rows; i0 += square)
+    for (Index j0 = 0; j0 < columns; j0 += square)
+      for (Index i = i0; i < std::min(rows, i0 + square); ++i)
+        for (Index j = j0; j < std::min(columns, j0 + square); ++j) to[j * rows + i] = from[i * columns + j];
+}
+
+}  // namespace
+
+ActivationStore::ActivationStore(const mpi::Communicator& comm, std::filesystem::path folder)
+    : comm_(comm), folder_(std::move(folder)) {
+  comm_.agree([&] {
+    if (!comm_.is_root()) return;
+    std::error_code code;
+    std::filesystem::remove_all(folder_, code);
+    if (!code) std::filesystem::create_directories(folder_, code);
+    if (code) throw_input("cannot make the folder for activations {}: {}", folder_.string(), code.message());
+  });
+}
+
+ActivationStore::~ActivationStore() {
+  if (std::uncaught_exceptions() > 0) return;
+  tensors_.clear();
+  std::error_code ignored;
+  if (comm_.is_root()) std::filesystem::remove_all(folder_, ignored);
+}
+
+const ActivationStore::Tensor& ActivationStore::tensor(int node, Network network) const {
+  const auto found = tensors_.find({node, network});
+  if (found == tensors_.end()) throw_fault("ActivationStore: node {} is not stored", node);
+  return found->second;
+}
+
+void ActivationStore::create(int node, Network network, const std::string& name, const Shape& sample_shape,
+                             Index samples) {
+  Tensor tensor;
+  tensor.name = name;
+  tensor.sample_shape = sample_shape;
+  tensor.samples = samples;
+  tensor.path = folder_ / fmt::format("{}_{}.h5", node, network == Network::analog ? "analog" : "quantized");
+  tensor.file = ParallelFile(comm_, tensor.path, OpenMode::create);
+  comm_.agree([&] {
+    static_cast<void>(create_dataset(tensor.file.id(), dataset_name, stored_shape(sample_shape, samples),
+                                     H5T_NATIVE_FLOAT, tensor.path.string()));
+  });
+  tensors_[{node, network}] = std::move(tensor);
+}
+
+void ActivationStore::write(int node, Network network, Index first_sample, const net::Batch& batch) {
+  const Tensor& target = tensor(node, network);
+  const Index size = element_count(target.sample_shape);
+  Shape start(stored_shape(target.sample_shape, 0).size(), 0);
+  Shape count = stored_shape(target.sample_shape, batch.samples);
+  start[is_input_major(target) ? 1 : 0] = first_sample;
+  AlignedBuffer<float> transposed;
+  const float* data = batch.values.data();
+  if (is_input_major(target) && batch.samples > 0) {
+    transposed = AlignedBuffer<float>(batch.samples * size);
+    transpose(data, batch.samples, size, transposed.data());
+    data = transposed.data();
+  }
+  comm_.agree([&] {
+    const hdf5::Handle dataset = hdf5::open_dataset(target.file.id(), dataset_name, target.path.string());
+    hdf5::write_box(dataset.id(), H5T_NATIVE_FLOAT, start, count, data,
+                    fmt::format("activations of '{}' in {}", target.name, target.path.string()),
+                    collective_transfer().id());
+  });
+  bytes_written_ += batch.samples * size * static_cast<Index>(sizeof(float));
+}
+
+void ActivationStore::flush(int node, Network network) {
+  tensors_.at({node, network}).file.flush(comm_);
+  comm_.barrier();
+}
+
+void ActivationStore::read_inputs(int node, Network network, Index first_input, Index count, float* out,
+                                  Index stride) const {
+  const Tensor& source = tensor(node, network);
+  require(is_input_major(source), "ActivationStore::read_inputs: a vector tensor");
+  const std::string what = fmt::format("activations of '{}' in {}", source.name, source.path.string());
+  const hdf5::Handle dataset = hdf5::open_dataset(source.file.id(), dataset_name, source.path.string());
+  const hdf5::Handle transfer = independent_transfer();
+  // Packed rows are read at the end of the padded ones' room and then spread, row by row: a row
+  // never reaches the packed ones that are still to be moved.
+  float* packed = out + count * (stride - source.samples);
+  hdf5::read_box(dataset.id(), H5T_NATIVE_FLOAT, {first_input, 0}, {count, source.samples}, packed, what,
+                 transfer.id());
+  if (stride != source.samples) {
+    for (Index t = 0; t < count; ++t) {
+      std::copy_n(packed + t * source.samples, source.samples, out + t * stride);
+      std::fill_n(out + t * stride + source.samples, stride - source.samples, 0.0F);
+    }
+  }
+  bytes_read_ += count * source.samples * static_cast<Index>(sizeof(float));
+}
+
+net::Batch ActivationStore::read_samples(int node, Network network, Index first_sample, Index count) const {
+  const Tensor& source = tensor(node, network);
+  net::Batch batch(count, source.sample_shape);
+  const Index size = element_count(source.sample_shape);
+  Shape start(stored_shape(source.sample_shape, 0).size(), 0);
+  start[is_input_major(source) ? 1 : 0] = first_sample;
+  const hdf5::Handle dataset = hdf5::open_dataset(source.file.id(), dataset_name, source.path.string());
+  AlignedBuffer<float> transposed(is_input_major(source) ? count * size : 0);
+  hdf5::read_box(dataset.id(), H5T_NATIVE_FLOAT, start, stored_shape(source.sample_shape, count),
+                 is_input_major(source) ? transposed.data() : batch.values.data(),
+                 fmt::format("activations of '{}' in {}", source.name, source.path.string()),
+                 independent_transfer().id());
+  if (is_input_major(source)) transpose(transposed.data(), size, count, batch.values.data());
+  bytes_read_ += count * size * static_cast<Index>(sizeof(float));
+  return batch;
+}
+
+void ActivationStore::remove(int node, Network network) {
+  Tensor& target = tensors_.at({node, network});
+  const std::filesystem::path path = target.path;
+  target.file.close(comm_);
+  tensors_.erase({node, network});
+  std::error_code ignored;
+  if (comm_.is_root()) std::filesystem::remove(path, ignored);
+}
+
+}  // namespace gpfq::store
