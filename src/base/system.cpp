@@ -38,6 +38,8 @@ void write_file_atomically(const std::filesystem::path& path, const std::string&
   bool good = file >= 0;
   for (std::size_t done = 0; good && done < text.size();) {
     const ssize_t wrote = ::write(file, text.data() + done, text.size() - done);
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote == 0) errno = EIO;
     good = wrote > 0;
     if (good) done += static_cast<std::size_t>(wrote);
   }

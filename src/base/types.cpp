@@ -9,8 +9,9 @@ namespace gpfq {
 Index element_count(const Shape& shape) {
   constexpr Index limit = Index{1} << 62;
   Index count = 1;
-  for (const Index extent : shape) {
+  for (const Index extent : shape)
     if (extent < 0) throw_input("shape {} has a negative extent", to_string(shape));
+  for (const Index extent : shape) {
     if (extent == 0) return 0;
     if (count > limit / extent) throw_input("shape {} holds more than 2^62 elements", to_string(shape));
     count *= extent;
@@ -21,7 +22,10 @@ Index element_count(const Shape& shape) {
 std::string to_string(const Shape& shape) {
   if (shape.empty()) return "scalar";
   std::string text = std::to_string(shape.front());
-  for (std::size_t i = 1; i < shape.size(); ++i) text += "x" + std::to_string(shape[i]);
+  for (std::size_t i = 1; i < shape.size(); ++i) {
+    text += 'x';
+    text += std::to_string(shape[i]);
+  }
   return text;
 }
 

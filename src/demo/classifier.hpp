@@ -30,7 +30,7 @@ struct TrainedLayer {
 /// Neurons of both hidden layers have mean 0 and deviation 1 on the training images before ReLU.
 /// The draws are the same everywhere; the last digits of the weights are the BLAS's.
 /// @throws Error (fault) when digits holds fewer than 1000 images.
-/// Cost: about 1.5·10^10 multiply-adds for 6000 images; memory about 100 MiB.
+/// Cost: about 1.7·10^10 multiply-adds for 6000 images; memory about 100 MiB.
 [[nodiscard]] std::vector<TrainedLayer> train_classifier(const Digits& digits, std::uint64_t seed);
 
 }  // namespace gpfq::demo

@@ -36,8 +36,10 @@ void write_bytes(hid_t group, const std::string& name, const Shape& shape, const
                  const std::string& where) {
   const std::vector<hsize_t> extents(shape.begin(), shape.end());
   const hdf5::Handle space(H5Screate_simple(static_cast<int>(extents.size()), extents.data(), nullptr), H5Sclose);
-  hdf5::Handle dataset(H5Dcreate2(group, name.c_str(), H5T_STD_U8LE, space.id(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
-                       H5Dclose);
+  const hdf5::Handle creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+  H5Pset_obj_track_times(creation.id(), false);  // without the time of writing, the file is the same every time
+  hdf5::Handle dataset(
+      H5Dcreate2(group, name.c_str(), H5T_STD_U8LE, space.id(), H5P_DEFAULT, creation.id(), H5P_DEFAULT), H5Dclose);
   if (!dataset) throw_input("cannot create dataset '{}' in {}: {}", name, where, hdf5::take_error_stack());
   hdf5::write_box(dataset.id(), H5T_NATIVE_UINT8, Shape(shape.size(), 0), shape, values.data(), where);
   hdf5::close(dataset, ErrorKind::input, "cannot write " + where);

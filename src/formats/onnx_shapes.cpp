@@ -203,12 +203,11 @@ Value convert_unsqueeze(const Call& call) {
   const Index rank = rank_with_batch(shape) + static_cast<Index>(axes.size());
   for (Index& axis : axes) axis = normalized(call, axis, rank);
   std::sort(axes.begin(), axes.end());
-  for (const Index axis : axes) {
-    if (axis == 0) throw Unsupported("before the batch dimension");
-    if (axis - 1 > static_cast<Index>(shape.size()))
-      throw_input("node '{}' (Unsqueeze): axes [{}]", display_name(call.node()), fmt::join(axes, ", "));
-    shape.insert(shape.begin() + (axis - 1), 1);
+  if (axes.empty() || std::adjacent_find(axes.begin(), axes.end()) != axes.end()) {
+    throw_input("node '{}' (Unsqueeze): axes [{}]", display_name(call.node()), fmt::join(axes, ", "));
   }
+  if (axes.front() == 0) throw Unsupported("before the batch dimension");
+  for (const Index axis : axes) shape.insert(shape.begin() + (axis - 1), 1);
   return reshape(call, shape);
 }
 

@@ -7,6 +7,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <unordered_set>
 #include <utility>
 
 #include "gpfq/base/error.hpp"
@@ -72,8 +73,10 @@ void Translator::find_needed_nodes() {
     throw_input("the network has {} outputs ({}); expected one", names.size(), fmt::join(names, ", "));
   }
   readers_[graph_.output(0).name()] = 1;
+  std::unordered_set<const onnx::NodeProto*> passed;  // this node and those behind it in the file
   for (int i = graph_.node_size() - 1; i >= 0; --i) {
     const onnx::NodeProto& node = graph_.node(i);
+    passed.insert(&node);
     const bool is_needed = std::any_of(node.output().begin(), node.output().end(),
                                        [&](const std::string& output) { return readers_.count(output) != 0; });
     if (!is_needed || (node.output_size() == 1 && index_.constants.count(node.output(0)) != 0)) continue;
@@ -84,6 +87,10 @@ void Translator::find_needed_nodes() {
       continue;
     }
     for (const std::string& input : node.input()) {
+      const auto producer = index_.producers.find(input);
+      if (producer != index_.producers.end() && passed.count(producer->second) != 0) {
+        throw_input("node '{}' reads '{}' before it is produced", display_name(node), input);
+      }
       if (!input.empty()) ++readers_[input];
     }
   }
@@ -158,8 +165,7 @@ Value Translator::value_of(const std::string& name, const onnx::NodeProto& reade
   const auto constant = index_.constants.find(name);
   if (constant != index_.constants.end()) return Constant{constant->second};
   if (index_.producers.count(name) != 0) {
-    throw_input("node '{}' reads '{}' before it is produced, or an output that has no meaning at inference",
-                display_name(reader), name);
+    throw_input("node '{}' reads '{}', which has no meaning at inference", display_name(reader), name);
   }
   throw_input("node '{}' reads '{}', which nothing produces", display_name(reader), name);
 }

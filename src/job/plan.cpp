@@ -15,14 +15,15 @@ namespace gpfq::job {
 namespace {
 
 constexpr Index float_bytes = sizeof(float);
-// Blocks of 64 inputs keep the recursion's share small (b/3m of the products) while the products stay
-// deep enough for the BLAS: 32 and 128 were slower on 784×500 with 25,000 samples and on 4096×1024 with 4096.
+// Inputs per block. 128 ran up to a tenth faster on one rank (784×500, 25,000 samples: 14.0 times the column-wise
+// form where 64 gave 12.5, 32 gave 10.4), but every rank forms G and C of the whole layer, which costs b/2n of the
+// path for n neurons per rank: 64 keeps that small when a layer is shared by several ranks.
 constexpr Index default_block = 64;
 // Rows of one product of the path. Long enough that adding in fixed point costs about 1 %.
 constexpr Index path_chunk = 2048;
-// At least eight tiles per layer where there are neurons enough, so that ranks find work; at most 256 neurons,
-// beyond which products gain nothing.
-constexpr Index fewest_tiles = 8;
+// At least four tiles per layer where there are neurons enough; at most 256 neurons. Wider tiles read a block from
+// memory less often (784×500: tiles of 64, 128, 256 gave 0.57, 0.64, 0.65 of the product rate).
+constexpr Index fewest_tiles = 4;
 constexpr Index widest_tile = 256;
 // Floats of one chunk or weight tile of propagation.
 constexpr Index propagation_floats = Index{1} << 20;

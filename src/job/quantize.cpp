@@ -186,9 +186,10 @@ void QuantizeJob::report_layer(const LayerPlan& layer, const LayerSettings& sett
     report.quantized_sha256 = propagation_->digest(input, store::Network::quantized);
     report_.bytes_read += report.all.bytes_read;
     report_.bytes_written += report.all.bytes_written;
-    log_.line(fmt::format("layer '{}': {} x {}, {} levels, relative error {:.4f}{}", layer.name, layer.neurons,
-                          layer.path.inputs, settings.levels, report.relative_error(),
-                          report.all.radius_fell_back ? "; a median of |W| was 0, that of the nonzero weights was taken" : ""));
+    log_.line(fmt::format("layer '{}': {} x {}, {} levels, relative error {:.4f}", layer.name, layer.neurons,
+                          layer.path.inputs, settings.levels, report.relative_error()));
+    if (report.all.radius_fell_back)
+      log_.note(fmt::format("layer '{}': a median of |W| was 0, that of the nonzero weights was taken", layer.name));
   });
 }
 

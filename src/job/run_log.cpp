@@ -41,6 +41,10 @@ void RunLog::line(const std::string& text) {
   if (file_) file_->info(text);
 }
 
+void RunLog::note(const std::string& text) {
+  if (file_) file_->info(text);
+}
+
 void RunLog::progress(const std::string& text) {
   if (!speaks_ || !is_terminal_) return;
   fmt::print(stderr, "\r\033[K[{:8.2f} s] {}", since_start_.seconds(), text);

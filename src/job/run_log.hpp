@@ -27,6 +27,8 @@ class RunLog {
   void open(const std::filesystem::path& path);
   /// A step that is over, to both.
   void line(const std::string& text);
+  /// A detail, to the file only.
+  void note(const std::string& text);
   /// What goes on now, to stderr only.
   void progress(const std::string& text);
 

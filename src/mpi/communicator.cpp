@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Collectives in pieces of at most 1 GiB, and the agreement on failures.
+// Collectives in pieces, and the agreement on failures.
 #include "gpfq/mpi/communicator.hpp"
 
 #include <fmt/format.h>
@@ -12,10 +12,9 @@
 namespace gpfq::mpi {
 namespace {
 
-constexpr Index piece_bytes = Index{1} << 30;
-
 /// What a failing rank says; kind 0 is input, 1 is fault.
 struct Failure {
+  bool happened = false;
   std::string message;
   std::int64_t kind = 0;
   bool is_agreed = false;  ///< already carries its origin
@@ -26,19 +25,21 @@ Failure run_locally(const std::function<void()>& action) {
     action();
     return {};
   } catch (const AgreedError& error) {
-    return {error.what(), error.kind() == ErrorKind::input ? 0 : 1, true};
+    return {true, error.what(), error.kind() == ErrorKind::input ? 0 : 1, true};
   } catch (const Error& error) {
-    return {error.what(), error.kind() == ErrorKind::input ? 0 : 1, false};
+    return {true, error.what(), error.kind() == ErrorKind::input ? 0 : 1, false};
   } catch (const std::bad_alloc&) {
-    return {"out of memory", 1, false};
+    return {true, "out of memory", 1, false};
   } catch (const std::exception& error) {
-    return {error.what(), 1, false};
+    return {true, error.what(), 1, false};
   }
 }
 
 }  // namespace
 
-Communicator::Communicator(MPI_Comm parent) {
+Communicator::Communicator(MPI_Comm parent, Index piece_bytes) : piece_bytes_(piece_bytes) {
+  require(piece_bytes >= static_cast<Index>(sizeof(std::int64_t)) && piece_bytes <= Index{1} << 30,
+          "Communicator: pieces of 8 bytes to 1 GiB");
   check(MPI_Comm_dup(parent, &comm_), "MPI_Comm_dup");
   check(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   check(MPI_Comm_rank(comm_, &rank_), "MPI_Comm_rank");
@@ -46,7 +47,7 @@ Communicator::Communicator(MPI_Comm parent) {
 }
 
 Communicator::Communicator(Communicator&& other) noexcept
-    : comm_(std::exchange(other.comm_, MPI_COMM_NULL)), rank_(other.rank_), size_(other.size_) {}
+    : comm_(std::exchange(other.comm_, MPI_COMM_NULL)), rank_(other.rank_), size_(other.size_), piece_bytes_(other.piece_bytes_) {}
 
 Communicator::~Communicator() {
   if (comm_ != MPI_COMM_NULL) MPI_Comm_free(&comm_);
@@ -56,7 +57,7 @@ void Communicator::barrier() const { check(MPI_Barrier(comm_), "MPI_Barrier"); }
 
 void Communicator::agree(const std::function<void()>& action) const {
   Failure failure = run_locally(action);
-  int first = failure.message.empty() ? size_ : rank_;
+  int first = failure.happened ? rank_ : size_;
   check(MPI_Allreduce(MPI_IN_PLACE, &first, 1, MPI_INT, MPI_MIN, comm_), "MPI_Allreduce");
   if (first == size_) return;
   std::int64_t head[2] = {failure.kind, static_cast<std::int64_t>(failure.message.size())};
@@ -72,7 +73,7 @@ void Communicator::agree(const std::function<void()>& action) const {
 }
 
 void Communicator::sum(std::span<std::int64_t> values) const {
-  constexpr std::size_t piece = static_cast<std::size_t>(piece_bytes) / sizeof(std::int64_t);
+  const std::size_t piece = static_cast<std::size_t>(piece_bytes_) / sizeof(std::int64_t);
   for (std::size_t begin = 0; begin < values.size(); begin += piece) {
     const auto part = values.subspan(begin, std::min(piece, values.size() - begin));
     check(MPI_Allreduce(MPI_IN_PLACE, part.data(), static_cast<int>(part.size()), MPI_INT64_T, MPI_SUM, comm_),
@@ -99,8 +100,8 @@ void Communicator::broadcast_bytes(std::string& bytes) const {
   Index size = static_cast<Index>(bytes.size());
   check(MPI_Bcast(&size, 1, MPI_INT64_T, 0, comm_), "MPI_Bcast");
   bytes.resize(static_cast<std::size_t>(size));
-  for (Index begin = 0; begin < size; begin += piece_bytes) {
-    const int count = static_cast<int>(std::min(piece_bytes, size - begin));
+  for (Index begin = 0; begin < size; begin += piece_bytes_) {
+    const int count = static_cast<int>(std::min(piece_bytes_, size - begin));
     check(MPI_Bcast(bytes.data() + begin, count, MPI_BYTE, 0, comm_), "MPI_Bcast");
   }
 }
@@ -111,8 +112,8 @@ std::vector<std::string> Communicator::gather_bytes(const std::string& bytes) co
   check(MPI_Gather(&size, 1, MPI_INT64_T, sizes.data(), 1, MPI_INT64_T, 0, comm_), "MPI_Gather");
   std::vector<std::string> gathered;
   if (!is_root()) {
-    for (Index begin = 0; begin < size; begin += piece_bytes) {
-      const int count = static_cast<int>(std::min(piece_bytes, size - begin));
+    for (Index begin = 0; begin < size; begin += piece_bytes_) {
+      const int count = static_cast<int>(std::min(piece_bytes_, size - begin));
       check(MPI_Send(bytes.data() + begin, count, MPI_BYTE, 0, 0, comm_), "MPI_Send");
     }
     return gathered;
@@ -121,8 +122,8 @@ std::vector<std::string> Communicator::gather_bytes(const std::string& bytes) co
   for (int from = 1; from < size_; ++from) {
     std::string& part = gathered.emplace_back(static_cast<std::size_t>(sizes[static_cast<std::size_t>(from)]), '\0');
     const Index part_size = static_cast<Index>(part.size());
-    for (Index begin = 0; begin < part_size; begin += piece_bytes) {
-      const int count = static_cast<int>(std::min(piece_bytes, part_size - begin));
+    for (Index begin = 0; begin < part_size; begin += piece_bytes_) {
+      const int count = static_cast<int>(std::min(piece_bytes_, part_size - begin));
       check(MPI_Recv(part.data() + begin, count, MPI_BYTE, from, 0, comm_, MPI_STATUS_IGNORE), "MPI_Recv");
     }
   }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <set>
 
 #include "gpfq/base/error.hpp"
@@ -39,7 +40,27 @@ constexpr std::array<OpEntry, 18> ops = {{{Op::input, "input"},
 const Shape& parameter_shape(const Graph& graph, const Node& node, const std::string& role) {
   const auto found = node.parameters.find(role);
   if (found == node.parameters.end()) throw_input("node '{}' ({}) has no {}", node.name, op_name(node.op), role);
+  if (graph.tensors.count(found->second) == 0)
+    throw_input("node '{}' ({}): its {} is tensor '{}', which the network does not hold", node.name, op_name(node.op),
+                role, found->second);
   return graph.tensor_shape(found->second);
+}
+
+void check_own_shape(const Node& node) {
+  try {
+    if (element_count(node.shape) >= 1) return;
+  } catch (const Error& error) {
+    throw_input("node '{}': {}", node.name, error.what());
+  }
+  throw_input("node '{}' has the empty shape {}", node.name, to_string(node.shape));
+}
+
+/// JSON knows no infinities, and no operator means anything with them.
+void check_attributes(const Node& node) {
+  for (const auto& [key, values] : node.attributes)
+    for (const double value : values)
+      if (!std::isfinite(value))
+        throw_input("node '{}': its attribute {} is {}, not a finite number", node.name, key, value);
 }
 
 void expect_shape(const Node& node, const std::string& role, const Shape& found, const Shape& expected) {
@@ -126,8 +147,8 @@ void validate(const Graph& graph) {
     for (const int from : node.inputs)
       if (from < 0 || from >= index)
         throw_input("node '{}' reads node {}, which does not come before it", node.name, from);
-    if (element_count(node.shape) < 1)
-      throw_input("node '{}' has the empty shape {}", node.name, to_string(node.shape));
+    check_own_shape(node);
+    check_attributes(node);
     const Shape inferred = infer_shape(graph, node);
     if (inferred != node.shape)
       throw_input("node '{}' claims shape {}, its inputs give {}", node.name, to_string(node.shape),

@@ -54,6 +54,11 @@ void apply_batch_norm(const Graph& graph, const Node& node, Batch& batch, const 
       for (Index i = 0; i < channel_size; ++i, ++value) *value = *value * gain[c] + offset[c];
 }
 
+/// Drops the batches that nothing at or after node `next` reads.
+void drop_unread(LiveBatches& live, const std::vector<int>& last_reader, int next) {
+  std::erase_if(live, [&](const auto& entry) { return last_reader[static_cast<std::size_t>(entry.first)] < next; });
+}
+
 /// Takes a node's input batch for in-place work: moved where this node is its last reader, copied elsewhere.
 Batch take_input(LiveBatches& live, int from, bool is_last) {
   Batch& source = live.at(from);
@@ -125,6 +130,7 @@ void run_nodes(const Graph& graph, int first, int last, LiveBatches& live, const
                const PropagationOptions& options) {
   const std::vector<int> last_reader = last_readers(graph);
   for (int index = first; index < last; ++index) {
+    drop_unread(live, last_reader, index);
     const Node& node = graph.node(index);
     if (node.op == Op::input) continue;
     const int from = node.inputs.front();
@@ -146,6 +152,7 @@ void run_nodes(const Graph& graph, int first, int last, LiveBatches& live, const
     batch.shape = node.shape;
     live[index] = std::move(batch);
   }
+  drop_unread(live, last_reader, last);
 }
 
 std::vector<int> live_at(const Graph& graph, int cut) {
@@ -163,8 +170,9 @@ Index peak_floats_per_sample(const Graph& graph, int first, int last) {
     for (const int live : live_at(graph, index)) floats += element_count(graph.node(live).shape);
     peak = std::max(peak, floats);
   }
-  for (const int live : live_at(graph, last)) peak = std::max(peak, element_count(graph.node(live).shape));
-  return peak;
+  Index left = 0;
+  for (const int live : live_at(graph, last)) left += element_count(graph.node(live).shape);
+  return std::max(peak, left);
 }
 
 }  // namespace gpfq::net

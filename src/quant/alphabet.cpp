@@ -23,6 +23,9 @@ int Alphabet::nearest(double z) const {
   const double position = step_ > 0 ? z / spacing + 0.5 * levels_ : 0.5 * levels_;
   const int candidate = static_cast<int>(std::floor(std::clamp(position, 0.0, levels_ - 1.0)));
   if (!(step_ > 0)) return candidate;
+  // Far beyond the ends the distances to the last two levels round to the same number.
+  if (z <= value(0)) return 0;
+  if (z >= value(levels_ - 1)) return levels_ - 1;
   int best = std::max(0, candidate - 1);
   for (int code = best + 1; code <= std::min(levels_ - 1, candidate + 1); ++code)
     if (std::abs(z - value(code)) <= std::abs(z - value(best))) best = code;

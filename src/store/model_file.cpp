@@ -85,9 +85,9 @@ void write_model(const std::filesystem::path& path, const net::Model& model) {
       copy_tensor(file.id(), name, source, path.string());
     }
     hdf5::close(file, ErrorKind::input, "writing " + partial.string());
-    std::filesystem::rename(partial, path);
-  } catch (const std::filesystem::filesystem_error& error) {
-    throw_input("cannot write {}: {}", path.string(), error.code().message());
+    std::error_code code;
+    std::filesystem::rename(partial, path, code);
+    if (code) throw_input("cannot write {}: {}", path.string(), code.message());
   } catch (...) {
     std::error_code ignored;
     std::filesystem::remove(partial, ignored);

@@ -2,9 +2,9 @@
 // Operators of ONNX models one by one: what they become, with weights worked out by hand, and what
 // is said of those that cannot be read.
 #include <functional>
-#include <gpfq/formats/import.hpp>
 
 #include "gpfq/base/error.hpp"
+#include "gpfq/formats/import.hpp"
 #include "import_testing.hpp"
 #include "onnx_model_writer.hpp"
 
@@ -107,21 +107,18 @@ TEST_F(OnnxImport, MatMulAloneHasNoBias) {
   EXPECT_FALSE(model.graph.node(1).has_parameter("bias"));
 }
 
-TEST_F(OnnxImport, ASumReadTwiceIsNoBias) {
+TEST_F(OnnxImport, WhatIsAddedToAProductReadTwiceIsNoBias) {
   OnnxModelWriter writer;
   writer.floats("w", {2, 2}, {1, 2, 3, 4});
   writer.floats("b", {2}, {5, 6});
   writer.node("MatMul", {"x", "w"}, "product");
   writer.node("Add", {"product", "b"}, "sum");
-  writer.node("Sigmoid", {"product"}, "gate");
-  writer.node("Mul", {"product", "gate"}, "gated");  // reads the product without the bias
-  writer.node("MatMul", {"gated", "w"}, "next");
-  writer.node("Sub", {"sum", "next"}, "y");
-  EXPECT_TRUE(mentions(error_of(writer), "Sub of two computed values ('/y')"));
-  writer.graph().mutable_node(5)->set_op_type("Identity");
-  writer.graph().mutable_node(5)->clear_input();
-  writer.graph().mutable_node(5)->add_input("next");
-  EXPECT_EQ(outline(import(writer)), "x 2 | product dense 2 | gated swish 2 | next dense 2");
+  writer.node("Sigmoid", {"sum"}, "gate");
+  // The product itself is read here as well: with the bias in it, this would pass for a swish.
+  onnx::NodeProto& gated = writer.node("Mul", {"product", "gate"}, "y");
+  EXPECT_TRUE(mentions(error_of(writer), "Mul of two computed values ('/y')"));
+  gated.set_input(0, "sum");
+  EXPECT_EQ(outline(import(writer)), "x 2 | product dense 2 | y swish 2");
 }
 
 TEST_F(OnnxImport, AWeightUsedTwiceGivesTwoNames) {
@@ -412,13 +409,6 @@ TEST_F(OnnxImport, InputsAndOutputsAreChecked) {
 }
 
 TEST_F(OnnxImport, BrokenGraphsAreNamed) {
-  OnnxModelWriter missing = single("Relu");
-  missing.graph().mutable_node(0)->add_input("ghost");
-  missing.graph().mutable_node(0)->mutable_input()->SwapElements(0, 1);
-  missing.graph().mutable_node(0)->mutable_input()->RemoveLast();
-  missing.node("Relu", {"x"}, "other");
-  EXPECT_TRUE(mentions(error_of(missing), "depends on no input"));
-
   OnnxModelWriter ghost;
   ghost.node("Mul", {"x", "ghost"}, "y");
   EXPECT_TRUE(mentions(error_of(ghost), "node '/y' reads 'ghost', which nothing produces"));
@@ -426,7 +416,7 @@ TEST_F(OnnxImport, BrokenGraphsAreNamed) {
   OnnxModelWriter late;
   late.node("Relu", {"h"}, "y");
   late.node("Relu", {"x"}, "h");
-  EXPECT_FALSE(error_of(late).empty());
+  EXPECT_TRUE(mentions(error_of(late), "node '/y' reads 'h' before it is produced"));
 
   OnnxModelWriter twice;
   twice.node("Relu", {"x"}, "y");

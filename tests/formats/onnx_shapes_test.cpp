@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Flattening and reshaping in the many ways exporters write them: with an open batch dimension, one
 // fixed to 1, and the shape arithmetic of x.view(x.size(0), -1).
-#include <gpfq/formats/import.hpp>
-
+#include "gpfq/formats/import.hpp"
 #include "import_testing.hpp"
 #include "onnx_model_writer.hpp"
 

@@ -2,9 +2,9 @@
 // Tensors of ONNX models in every encoding and place, and the sizes and paths in a file that must
 // not be believed.
 #include <cmath>
-#include <gpfq/formats/import.hpp>
 #include <limits>
 
+#include "gpfq/formats/import.hpp"
 #include "import_testing.hpp"
 #include "onnx_model_writer.hpp"
 

@@ -42,8 +42,8 @@ class AgreedError : public Error {
 /// A duplicate of a communicator, with its collectives.
 class Communicator {
  public:
-  /// Collective over `parent`.
-  explicit Communicator(MPI_Comm parent);
+  /// Collective over `parent`. @param piece_bytes  most that one call of MPI carries (its counts are 32-bit)
+  explicit Communicator(MPI_Comm parent, Index piece_bytes = Index{1} << 30);
   ~Communicator();
   Communicator(Communicator&& other) noexcept;
   Communicator& operator=(Communicator&&) = delete;
@@ -106,6 +106,7 @@ class Communicator {
   MPI_Comm comm_ = MPI_COMM_NULL;
   int rank_ = 0;
   int size_ = 1;
+  Index piece_bytes_ = 0;
 };
 
 }  // namespace gpfq::mpi
