@@ -25,24 +25,29 @@ find_package(CLI11 REQUIRED)
 find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED)
 
+# The targets below are imported, so that installed packages name them and this file makes them again.
 if(GPFQ_ONNX)
   find_package(Protobuf REQUIRED)
   find_path(GPFQ_ONNX_INCLUDE onnx/onnx_pb.h REQUIRED)
   find_library(GPFQ_ONNX_PROTO onnx_proto REQUIRED)
-  add_library(gpfq_onnx_proto INTERFACE)
-  add_library(gpfq::onnx_proto ALIAS gpfq_onnx_proto)
-  target_include_directories(gpfq_onnx_proto SYSTEM INTERFACE ${GPFQ_ONNX_INCLUDE})
-  target_compile_definitions(gpfq_onnx_proto INTERFACE ONNX_NAMESPACE=onnx ONNX_ML=1)
-  target_link_libraries(gpfq_onnx_proto INTERFACE ${GPFQ_ONNX_PROTO} protobuf::libprotobuf)
+  if(NOT TARGET gpfq::onnx_proto)
+    add_library(gpfq::onnx_proto INTERFACE IMPORTED)
+    target_include_directories(gpfq::onnx_proto SYSTEM INTERFACE ${GPFQ_ONNX_INCLUDE})
+    target_compile_definitions(gpfq::onnx_proto INTERFACE ONNX_NAMESPACE=onnx ONNX_ML=1)
+    target_link_libraries(gpfq::onnx_proto INTERFACE ${GPFQ_ONNX_PROTO} protobuf::libprotobuf)
+  endif()
 endif()
 
-# One target for the BLAS and how Eigen reaches it; OpenBLAS' own calls (threads, core name) where it is that.
-include(CheckSymbolExists)
-set(CMAKE_REQUIRED_LIBRARIES ${BLAS_LIBRARIES})
+# The BLAS and how Eigen reaches it; whether it is OpenBLAS, whose own calls set threads and tell the core.
 include(CheckFunctionExists)
+set(CMAKE_REQUIRED_LIBRARIES ${BLAS_LIBRARIES})
 check_function_exists(openblas_get_corename GPFQ_BLAS_IS_OPENBLAS)
 unset(CMAKE_REQUIRED_LIBRARIES)
-add_library(gpfq_linear_algebra INTERFACE)
-add_library(gpfq::linear_algebra ALIAS gpfq_linear_algebra)
-target_link_libraries(gpfq_linear_algebra INTERFACE Eigen3::Eigen ${BLAS_LIBRARIES})
-target_compile_definitions(gpfq_linear_algebra INTERFACE EIGEN_USE_BLAS EIGEN_DONT_PARALLELIZE)
+if(NOT TARGET gpfq::linear_algebra)
+  add_library(gpfq::linear_algebra INTERFACE IMPORTED)
+  target_link_libraries(gpfq::linear_algebra INTERFACE Eigen3::Eigen ${BLAS_LIBRARIES})
+  # One alignment whatever the instruction set: objects pass between code built for different ones, and reductions
+  # then start alike everywhere.
+  target_compile_definitions(gpfq::linear_algebra INTERFACE EIGEN_USE_BLAS EIGEN_DONT_PARALLELIZE
+    EIGEN_MAX_ALIGN_BYTES=64)
+endif()
