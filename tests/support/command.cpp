@@ -16,9 +16,9 @@ namespace gpfq::test {
 namespace {
 
 std::string quoted(const std::string& word) {
-  std::string text = "'";
+  std::string text;
   for (const char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return text + "'";
+  return fmt::format("'{}'", text);
 }
 
 /// More ranks than cores, also as root; the same as in tests/CMakeLists.txt.
@@ -36,7 +36,7 @@ CommandResult run_command(int ranks, const std::vector<std::string>& arguments, 
   const TempFolder folder;
   std::string line = fmt::format("{} -s KILL {}", GPFQ_TIMEOUT, limit_seconds);
   if (ranks > 0) line += fmt::format(" {} {}", GPFQ_MPIEXEC, ranks);
-  for (const std::string& argument : arguments) line += " " + quoted(argument);
+  for (const std::string& argument : arguments) line += fmt::format(" {}", quoted(argument));
   line += fmt::format(" </dev/null >{} 2>{}", quoted((folder / "out").string()), quoted((folder / "err").string()));
   const int status = std::system(line.c_str());
   require(status != -1, "run_command: no shell");
