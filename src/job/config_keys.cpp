@@ -24,7 +24,7 @@ const std::vector<ConfigKey>& config_keys() {
       {"quantization.method", "string", "\"gpfq\"", "", "gpfq (greedy path) or msq (plain rounding)"},
       {"quantization.levels", "integer", "3", "", "levels M of the alphabet, 2 to 256"},
       {"quantization.bits", "integer", "null", "bits", "instead of levels: M = 2^bits - 1, 2 to 8"},
-      {"quantization.radius.rule", "string", "\"median\"", "", "median or max of |W|, or value"},
+      {"quantization.radius.rule", "string", "\"median\"", "", "median or max of the weights' magnitudes, or value"},
       {"quantization.radius.scale", "number", "null", "", "C: the radius is C times the rule's; null takes 3, 4, 5 by "
                                                         "levels for median, 1 for max"},
       {"quantization.radius.value", "number", "null", "", "the radius itself, for rule value"},
@@ -46,6 +46,15 @@ std::string config_help() {
     text += fmt::format("  {:<27} {}{}\n  {:<27}   [{}, {}]\n", key.name, key.help,
                         key.unit.empty() ? "" : " (" + key.unit + ")", "", key.type,
                         key.default_value == "required" ? "required" : "default " + key.default_value);
+  return text;
+}
+
+std::string config_markdown() {
+  std::string text = "| key | type | default | what |\n| --- | --- | --- | --- |\n";
+  for (const ConfigKey& key : config_keys())
+    text += fmt::format("| `{}` | {} | {} | {}{} |\n", key.name, key.type,
+                        key.default_value == "required" ? "required" : "`" + key.default_value + "`", key.help,
+                        key.unit.empty() ? "" : " (" + key.unit + ")");
   return text;
 }
 

@@ -25,6 +25,8 @@ struct ConfigKey {
 [[nodiscard]] const std::vector<ConfigKey>& config_keys();
 /// The table as text for `gpfq quantize --help`.
 [[nodiscard]] std::string config_help();
+/// The table as Markdown, as it stands in the README.
+[[nodiscard]] std::string config_markdown();
 
 enum class Method { gpfq, msq };
 enum class RadiusKind { median, max, value };
