@@ -109,7 +109,7 @@ TEST(GraphJson, RefusesIndexesOutOfRange) {
                             "1e3", "99999999999999999999"})
     EXPECT_FALSE(reading_error(replaced("\"inputs\": [0]", fmt::format("\"inputs\": [{}]", index))).empty()) << index;
   for (const char* index : {"2", "-1", "4294967297", "18446744073709551615"})
-    reading_error(replaced("\"output\": 1", fmt::format("\"output\": {}", index)));
+    EXPECT_TRUE(mentions(reading_error(replaced("\"output\": 1", fmt::format("\"output\": {}", index))), index));
 }
 
 TEST(GraphJson, RefusesExtentsOutOfRange) {

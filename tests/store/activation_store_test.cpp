@@ -50,6 +50,10 @@ struct Case {
   Shape shape;
 };
 
+std::ostream& operator<<(std::ostream& out, const Case& test_case) {
+  return out << test_case.samples << " samples of " << to_string(test_case.shape);
+}
+
 class StoredTensor : public testing::TestWithParam<Case> {};
 
 void write_in_rounds(ActivationStore& store, int node, Network network, const Case& test_case, Index chunk, int salt) {

@@ -32,11 +32,13 @@ ReferenceComparison compare_with_reference(const Eigen::MatrixXi& codes, const E
     const quant::Alphabet alphabet(levels, static_cast<float>(step));
     const quant::ReferencePath path = quant::reference_path(X, Xq, W.row(neuron).transpose(), alphabet);
     for (Index t = 0; t < codes.cols(); ++t) {
+      const double distance = boundary_distance(path.arguments[static_cast<std::size_t>(t)], step, levels);
+      part.ties += distance == 0 ? 1 : 0;
       if (path.codes[static_cast<std::size_t>(t)] == codes(neuron, t)) {
         ++part.equal;
       } else if (part.neurons_with_differences == 0) {
         part.neurons_with_differences = 1;
-        part.farthest = boundary_distance(path.arguments[static_cast<std::size_t>(t)], step, levels);
+        part.farthest = distance;
       }
     }
     part.weights = codes.cols();
@@ -46,6 +48,7 @@ ReferenceComparison compare_with_reference(const Eigen::MatrixXi& codes, const E
     all.weights += part.weights;
     all.equal += part.equal;
     all.neurons_with_differences += part.neurons_with_differences;
+    all.ties += part.ties;
     all.farthest = std::max(all.farthest, part.farthest);
   }
   return all;

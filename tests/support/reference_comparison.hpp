@@ -17,6 +17,7 @@ struct ReferenceComparison {
   /// Largest distance, in steps, of the reference's argument from a decision boundary where a neuron first differs.
   /// What follows in that neuron may differ by right: its residual is another one.
   double farthest = 0;
+  Index ties = 0;  ///< of the reference's arguments
 
   [[nodiscard]] double equal_fraction() const { return static_cast<double>(equal) / static_cast<double>(weights); }
 };
