@@ -39,9 +39,8 @@ struct ConvGeometry {
 
 /// Columns first_input .. first_input+count−1 of the patch matrix of one group. Row (sample·K + k) is the k-th
 /// position of that sample, K = positions.size()/samples of a selection (ascending positions, sample after sample), or
-/// all positions in row-major order when `positions` is empty. Entry (row, t) goes to out[t·stride + row]; what lies in the
-/// padding is 0. `maps` is samples × channels × height × width.
-/// Cost: one copy per entry.
+/// all positions in row-major order when `positions` is empty. Entry (row, t) goes to out[t·stride + row]; what lies in
+/// the padding is 0. `maps` is samples × channels × height × width. Cost: one copy per entry.
 void extract_patches(const ConvGeometry& geometry, Index group, const float* maps, Index samples,
                      std::span<const Index> positions, Index first_input, Index count, float* out, Index stride);
 

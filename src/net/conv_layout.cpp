@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// Strips are sized so that the maps and the outputs of one fit the cache of a core; what comes out
+// does not depend on it.
+#include "net/conv_layout.hpp"
+
+#include <algorithm>
+
+#include "gpfq/base/aligned_buffer.hpp"
+#include "net/conv_kernel.hpp"
+
+namespace gpfq::net {
+namespace {
+
+/// Floats of a strip's maps, and of its outputs: 512 KiB each, about a core's own cache.
+constexpr Index strip_floats = 128 * 1024;
+
+/// One row of one phase: columns first, first + stride, ... of a map's row, zeros where it has none.
+void fill_row(const float* map_row, Index map_width, Index first, Index stride, Index width, float* out) {
+  const Index begin = first >= 0 ? 0 : std::min(width, ceil_div(-first, stride));
+  const Index end = first >= map_width ? begin : std::max(begin, std::min(width, (map_width - 1 - first) / stride + 1));
+  std::fill(out, out + begin, 0.0F);
+  if (stride == 1)
+    std::copy_n(map_row + (first + begin), end - begin, out + begin);
+  else
+    for (Index i = begin; i < end; ++i) out[i] = map_row[first + i * stride];
+  std::fill(out + end, out + width, 0.0F);
+}
+
+bool reads_maps_themselves(const ConvGeometry& g, Index row_width) {
+  const Index rows_read = g.output_height + (g.kernel_height - 1) * g.dilation_height;
+  return g.stride_height == 1 && g.stride_width == 1 && g.pad_top == 0 && g.pad_left == 0 && row_width == g.width &&
+         rows_read == g.height;
+}
+
+}  // namespace
+
+AxisPhases::AxisPhases(Index kernel, Index dilation, Index stride) {
+  for (Index tap = 0; tap < kernel; ++tap) {
+    const Index phase = tap * dilation % stride;
+    const auto found = std::find(phases.begin(), phases.end(), phase);
+    slots.push_back(found - phases.begin());
+    if (found == phases.end()) phases.push_back(phase);
+    shifts.push_back(tap * dilation / stride);
+  }
+  halo = shifts.back();
+}
+
+ConvLayout::ConvLayout(const ConvGeometry& geometry)
+    : geometry_(geometry),
+      vertical_(geometry.kernel_height, geometry.dilation_height, geometry.stride_height),
+      horizontal_(geometry.kernel_width, geometry.dilation_width, geometry.stride_width) {
+  const Index channels = geometry.channels_per_group();
+  row_width_ = geometry.output_width + horizontal_.halo;
+  in_place_ = reads_maps_themselves(geometry, row_width_);
+  panel_width_ = panel_vectors(std::min(filters_per_group(), filter_block)) * lane_count;
+
+  const Index phase_count = static_cast<Index>(vertical_.phases.size() * horizontal_.phases.size());
+  const Index by_outputs = strip_floats / row_width_ / filters_per_group();
+  const Index by_maps = strip_floats / row_width_ / phase_count / channels - vertical_.halo;
+  strip_rows_ = std::clamp(in_place_ ? by_outputs : std::min(by_outputs, by_maps), Index{1}, geometry.output_height);
+  const Index phase_size = (strip_rows_ + vertical_.halo) * row_width_;
+  // An odd number of cache lines between channels keeps them from the same places of the cache.
+  channel_stride_ = (round_up(phase_count * phase_size, alignment_floats) / alignment_floats | 1) * alignment_floats;
+  map_floats_ = in_place_ ? 0 : channels * channel_stride_ + panel_width_;
+
+  for (Index channel = 0; channel < channels; ++channel)
+    for (std::size_t row = 0; row < vertical_.slots.size(); ++row)
+      for (std::size_t column = 0; column < horizontal_.slots.size(); ++column) {
+        const Index phase =
+            vertical_.slots[row] * static_cast<Index>(horizontal_.phases.size()) + horizontal_.slots[column];
+        const Index within = vertical_.shifts[row] * row_width_ + horizontal_.shifts[column];
+        offsets_.push_back(in_place_ ? channel * geometry.height * geometry.width + within
+                                     : channel * channel_stride_ + phase * phase_size + within);
+      }
+}
+
+Index ConvLayout::scratch_floats(Index filters) const {
+  const Index row = round_up(flat_positions(strip_rows_), panel_width_);
+  return round_up(map_floats_, alignment_floats) + round_up(filters * row, alignment_floats) +
+         (packs_panels() ? input_block * panel_width_ : 0);
+}
+
+void ConvLayout::fill(const float* group_maps, Index first_row, Index rows, float* out) const {
+  const ConvGeometry& g = geometry_;
+  const Index phase_rows = strip_rows_ + vertical_.halo;
+  const Index map_size = g.height * g.width;
+  for (Index channel = 0; channel < g.channels_per_group(); ++channel) {
+    float* to = out + channel * channel_stride_;
+    for (const Index vertical_phase : vertical_.phases)
+      for (const Index horizontal_phase : horizontal_.phases) {
+        for (Index row = 0; row < rows + vertical_.halo; ++row) {
+          const Index map_row = (first_row + row) * g.stride_height + vertical_phase - g.pad_top;
+          if (map_row < 0 || map_row >= g.height)
+            std::fill(to + row * row_width_, to + (row + 1) * row_width_, 0.0F);
+          else
+            fill_row(group_maps + channel * map_size + map_row * g.width, g.width, horizontal_phase - g.pad_left,
+                     g.stride_width, row_width_, to + row * row_width_);
+        }
+        to += phase_rows * row_width_;
+      }
+  }
+}
+
+}  // namespace gpfq::net
