@@ -58,8 +58,10 @@ int add_depthwise(const LayerCall& call, const std::string& name, const KerasVal
                   bool with_bias) {
   const Shape shape = call.builder.shape(maps.node);
   const KernelWindow window = read_window(call, "kernel_size", shape);
-  const Index multiplier = call.layer.find("depth_multiplier") != nullptr ? call.layer.integer("depth_multiplier") : 1;
   net::TensorSource kernel = call.weights.depthwise_kernel(call.layer.name(), role);
+  // TensorFlow.js leaves the multiplier out of a separable convolution's description; the kernel has it.
+  const bool is_given = call.layer.find("depth_multiplier") != nullptr;
+  const Index multiplier = is_given ? call.layer.integer("depth_multiplier") : kernel.shape.front() / shape[0];
   if (multiplier < 1 || multiplier > kernel.shape.front()) {
     call.layer.fail("depth_multiplier", fmt::format("a divisor of {} filters", kernel.shape.front()));
   }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <span>
+#include <vector>
 
 namespace gpfq::formats {
 
@@ -34,7 +35,10 @@ Attributes conv_attributes(const KernelWindow& window, Index groups) {
 }
 
 Attributes pool_attributes(const KernelWindow& window) {
-  return {{"kernel", numbers(window.kernel)}, {"strides", numbers(window.strides)}, {"pads", numbers(window.pads)}};
+  return {{"kernel", numbers(window.kernel)},
+          {"strides", numbers(window.strides)},
+          {"pads", numbers(window.pads)},
+          {"dilations", numbers(window.dilations)}};
 }
 
 int add_global_max(ModelBuilder& builder, const std::string& name, int input) {

@@ -38,6 +38,8 @@ constexpr Index residual_limit_bytes = Index{256} << 20;
 // Floats of the widest value in a unit of samples, and of a weight tile in propagation.
 constexpr Index unit_floats = Index{1} << 18;
 constexpr Index weight_tile_floats = Index{1} << 20;
+// Values of a wave of samples in propagation that are worth keeping together.
+constexpr Index useful_wave_bytes = Index{16} << 20;
 constexpr Index most_samples_per_unit = 256;
 constexpr Index fewest_product_rows = 16;
 
@@ -243,8 +245,16 @@ Index tiles_per_wave(const LayerPlan& layer, Index memory_per_rank) {
 }
 
 Index samples_per_wave(const JobPlan& plan, const net::Graph& graph, int first, int last, Index memory_per_rank) {
+  // A wave reads the weights once: it is worth several times their bytes, and no more, since values that leave the
+  // cache between two nodes cost more than they save.
+  Index weight_bytes = 0;
+  for (int node = first; node < last; ++node)
+    for (const auto& [role, tensor] : graph.node(node).parameters)
+      weight_bytes += element_count(graph.tensor_shape(tensor)) * float_bytes;
+  const Index useful = std::max(useful_wave_bytes, 4 * weight_bytes);
+  const Index room = std::min(memory_per_rank - plan.weight_tile_bytes, useful);
   const Index unit_bytes = plan.sample_unit * propagation_bytes_per_sample(graph, first, last);
-  return plan.sample_unit * std::max<Index>(1, (memory_per_rank - plan.weight_tile_bytes) / unit_bytes);
+  return plan.sample_unit * std::max<Index>(1, room / unit_bytes);
 }
 
 Index JobPlan::smallest_memory(std::string* reason) const {

@@ -65,9 +65,8 @@ class StripWorker {
   StripWorker(const ConvLayout& layout, Index filters)
       : layout_(layout),
         filters_(filters),
-        row_stride_(round_up(layout.flat_positions(layout.strip_rows()), layout.panel_width())),
         maps_(layout.map_floats()),
-        sums_(filters * row_stride_),
+        sums_(filters * layout.sum_floats()),
         panel_(layout.packs_panels() ? ConvLayout::input_block * layout.panel_width() : 0) {
     for (Index t = 0; layout.packs_panels() && t < ConvLayout::input_block; ++t)
       panel_offsets_.push_back(t * layout.panel_width());
@@ -75,23 +74,24 @@ class StripWorker {
 
   /// Output rows first_row .. first_row+rows−1; `out` is the output of the worker's filters, all positions of each.
   void run(const float* group_maps, const float* weights, Index first_row, Index rows, float* out) {
-    const float* values = group_maps + first_row * layout_.geometry().width;
+    const ConvGeometry& geometry = layout_.geometry();
+    const float* values = group_maps + first_row * geometry.width;
     if (!layout_.in_place()) {
       layout_.fill(group_maps, first_row, rows, maps_.data());
       values = maps_.data();
     }
-    multiply(values, weights, layout_.flat_positions(rows));
-    copy_out(first_row, rows, out);
+    float* strip = out + first_row * geometry.output_width;
+    multiply(values, weights, layout_.flat_positions(rows), strip);
+    if (!layout_.contiguous()) copy_rows(rows, strip);
   }
 
  private:
-  void multiply(const float* values, const float* weights, Index positions) {
+  void multiply(const float* values, const float* weights, Index positions, float* strip) {
     const Index inputs = layout_.geometry().inputs();
     const Index width = layout_.panel_width();
     for (Index begin = 0; begin < inputs; begin += ConvLayout::input_block) {
       ConvBlock block;
       block.inputs = std::min(ConvLayout::input_block, inputs - begin);
-      block.stride = row_stride_;
       block.accumulate = begin > 0;
       for (Index position = 0; position < positions; position += width) {
         const Index count = std::min(width, positions - position);
@@ -103,16 +103,21 @@ class StripWorker {
           block.values = panel_.data();
           block.offsets = panel_offsets_.data();
         }
-        multiply_panel(block, weights + begin * filters_, sums_.data() + position);
+        // A whole panel goes to its place where rows follow each other; a part of one would write beyond it.
+        const bool in_output = layout_.contiguous() && count == width;
+        block.stride = in_output ? layout_.geometry().positions() : layout_.sum_floats();
+        float* sums = sums_.data() + (layout_.contiguous() ? 0 : position);
+        multiply_panel(block, weights + begin * filters_, in_output ? strip + position : sums);
       }
     }
+    if (layout_.contiguous()) copy_last_panel(positions, strip);
   }
 
   void multiply_panel(ConvBlock& block, const float* weights, float* sums) const {
     for (Index filter = 0; filter < filters_; filter += filter_block) {
       block.filters = std::min(filter_block, filters_ - filter);
       block.weights = weights + filter * block.inputs;
-      block.out = sums + filter * row_stride_;
+      block.out = sums + filter * block.stride;
       multiply_block(block);
     }
   }
@@ -129,19 +134,24 @@ class StripWorker {
     }
   }
 
-  void copy_out(Index first_row, Index rows, float* out) const {
-    const ConvGeometry& geometry = layout_.geometry();
-    const Index width = geometry.output_width;
+  void copy_last_panel(Index positions, float* strip) const {
+    const Index count = positions % layout_.panel_width();
+    for (Index filter = 0; filter < filters_; ++filter)
+      std::copy_n(sums_.data() + filter * layout_.sum_floats(), count,
+                  strip + filter * layout_.geometry().positions() + positions - count);
+  }
+
+  void copy_rows(Index rows, float* strip) const {
+    const Index width = layout_.geometry().output_width;
     for (Index filter = 0; filter < filters_; ++filter) {
-      const float* from = sums_.data() + filter * row_stride_;
-      float* to = out + filter * geometry.positions() + first_row * width;
+      const float* from = sums_.data() + filter * layout_.sum_floats();
+      float* to = strip + filter * layout_.geometry().positions();
       for (Index row = 0; row < rows; ++row) std::copy_n(from + row * layout_.row_width(), width, to + row * width);
     }
   }
 
   const ConvLayout& layout_;
   Index filters_;
-  Index row_stride_;
   AlignedBuffer<float> maps_;
   AlignedBuffer<float> sums_;
   AlignedBuffer<float> panel_;

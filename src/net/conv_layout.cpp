@@ -11,47 +11,65 @@
 namespace gpfq::net {
 namespace {
 
-/// Floats of a strip's maps, and of its outputs: 512 KiB each, about a core's own cache.
-constexpr Index strip_floats = 128 * 1024;
+/// Most floats of a strip's maps, and of its outputs. VGG16's layers run at the same speed with 2 and 4 MiB, up to
+/// twice slower with 512 KiB, where strips are one row and its halo is copied again and again.
+constexpr Index strip_floats = 512 * 1024;
+
+/// Every stride-th value; 1 and 2 are spelled out for the compiler to make vectors of.
+void copy_strided(const float* from, Index stride, Index count, float* to) {
+  if (stride == 1)
+    std::copy_n(from, count, to);
+  else if (stride == 2)
+    for (Index i = 0; i < count; ++i) to[i] = from[2 * i];
+  else
+    for (Index i = 0; i < count; ++i) to[i] = from[i * stride];
+}
 
 /// One row of one phase: columns first, first + stride, ... of a map's row, zeros where it has none.
 void fill_row(const float* map_row, Index map_width, Index first, Index stride, Index width, float* out) {
   const Index begin = first >= 0 ? 0 : std::min(width, ceil_div(-first, stride));
   const Index end = first >= map_width ? begin : std::max(begin, std::min(width, (map_width - 1 - first) / stride + 1));
   std::fill(out, out + begin, 0.0F);
-  if (stride == 1)
-    std::copy_n(map_row + (first + begin), end - begin, out + begin);
-  else
-    for (Index i = begin; i < end; ++i) out[i] = map_row[first + i * stride];
+  if (begin < end) copy_strided(map_row + (first + begin * stride), stride, end - begin, out + begin);
   std::fill(out + end, out + width, 0.0F);
 }
 
-bool reads_maps_themselves(const ConvGeometry& g, Index row_width) {
+bool reads_maps_themselves(const ConvGeometry& g) {
   const Index rows_read = g.output_height + (g.kernel_height - 1) * g.dilation_height;
-  return g.stride_height == 1 && g.stride_width == 1 && g.pad_top == 0 && g.pad_left == 0 && row_width == g.width &&
+  const Index columns_read = g.output_width + (g.kernel_width - 1) * g.dilation_width;
+  return g.stride_height == 1 && g.stride_width == 1 && g.pad_top == 0 && g.pad_left == 0 && columns_read == g.width &&
          rows_read == g.height;
+}
+
+/// Positions between rows cost filters · kernel / 16 cycles each, a copied value about half a cycle.
+bool copies_cost_less(const ConvGeometry& g) {
+  const AxisPhases shared(g.kernel_width, g.dilation_width, g.stride_width, false);
+  const Index more_copies = g.kernel_width - static_cast<Index>(shared.phases.size());
+  const Index unused = g.filters / g.groups * g.kernel_height * g.kernel_width * shared.halo;
+  return unused > 8 * more_copies * g.output_width;
 }
 
 }  // namespace
 
-AxisPhases::AxisPhases(Index kernel, Index dilation, Index stride) {
+AxisPhases::AxisPhases(Index kernel, Index dilation, Index stride, bool one_per_tap) {
   for (Index tap = 0; tap < kernel; ++tap) {
-    const Index phase = tap * dilation % stride;
+    const Index phase = one_per_tap ? tap * dilation : tap * dilation % stride;
     const auto found = std::find(phases.begin(), phases.end(), phase);
     slots.push_back(found - phases.begin());
     if (found == phases.end()) phases.push_back(phase);
-    shifts.push_back(tap * dilation / stride);
+    shifts.push_back(one_per_tap ? 0 : tap * dilation / stride);
   }
   halo = shifts.back();
 }
 
 ConvLayout::ConvLayout(const ConvGeometry& geometry)
     : geometry_(geometry),
-      vertical_(geometry.kernel_height, geometry.dilation_height, geometry.stride_height),
-      horizontal_(geometry.kernel_width, geometry.dilation_width, geometry.stride_width) {
+      in_place_(reads_maps_themselves(geometry)),
+      vertical_(geometry.kernel_height, geometry.dilation_height, geometry.stride_height, false),
+      horizontal_(geometry.kernel_width, geometry.dilation_width, geometry.stride_width,
+                  !in_place_ && copies_cost_less(geometry)) {
   const Index channels = geometry.channels_per_group();
   row_width_ = geometry.output_width + horizontal_.halo;
-  in_place_ = reads_maps_themselves(geometry, row_width_);
   panel_width_ = panel_vectors(std::min(filters_per_group(), filter_block)) * lane_count;
 
   const Index phase_count = static_cast<Index>(vertical_.phases.size() * horizontal_.phases.size());
@@ -75,8 +93,7 @@ ConvLayout::ConvLayout(const ConvGeometry& geometry)
 }
 
 Index ConvLayout::scratch_floats(Index filters) const {
-  const Index row = round_up(flat_positions(strip_rows_), panel_width_);
-  return round_up(map_floats_, alignment_floats) + round_up(filters * row, alignment_floats) +
+  return round_up(map_floats_, alignment_floats) + round_up(filters * sum_floats(), alignment_floats) +
          (packs_panels() ? input_block * panel_width_ : 0);
 }
 

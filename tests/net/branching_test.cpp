@@ -92,8 +92,8 @@ TEST(Branching, CutAnywhereAndContinuedFromWhatIsLive) {
 }
 
 TEST(Branching, PeakCountsInputsAndOutputsTogether) {
-  // Input 6 values; a = relu 6; b = pad to 10; c = concat(a, a, b') with b' 6 long: 18. While the concatenation runs,
-  // a (6), b' (6) and c (18) are held; the padded b is gone.
+  // Three nodes of 6 values, then the first two of them joined with the first again: 18. While the concatenation runs,
+  // a, b and its output are held, the input is gone; before that, the input, a and b.
   GraphBuilder builder({6});
   const int a = builder.add(net::Op::relu, {0});
   const int b = builder.add(net::Op::tanh, {0});

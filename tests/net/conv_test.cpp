@@ -174,26 +174,26 @@ const std::vector<WindowCase>& conv_cases() {
        .pads = {1, 1, 1, 1}},
       {.name = "several_strips",
        .channels = 20,
-       .height = 75,
-       .width = 101,
-       .filters = 9,
+       .height = 171,
+       .width = 169,
+       .filters = 3,
        .kernel = {3, 3},
        .pads = {1, 1, 1, 1}},
       {.name = "several_strips_stride_2",
        .channels = 20,
-       .height = 151,
-       .width = 100,
-       .filters = 3,
+       .height = 173,
+       .width = 170,
+       .filters = 5,
        .kernel = {3, 3},
        .stride = {2, 2},
        .pads = {1, 1, 1, 1}},
-      {.name = "several_strips_in_place", .channels = 3, .height = 95, .width = 100, .filters = 40, .kernel = {1, 1}},
-      {.name = "depthwise_several_strips",
-       .channels = 2,
-       .height = 390,
-       .width = 350,
+      {.name = "several_strips_in_place", .channels = 3, .height = 95, .width = 100, .filters = 60, .kernel = {1, 1}},
+      {.name = "one_channel_several_strips",
+       .channels = 1,
+       .height = 790,
+       .width = 700,
        .filters = 2,
-       .groups = 2,
+       .groups = 1,
        .kernel = {3, 3},
        .pads = {1, 1, 1, 1}},
   };
@@ -256,10 +256,10 @@ TEST_P(Conv, GeometryIsThatOfTheCase) {
   EXPECT_EQ(geometry.inputs(), c.inputs());
   EXPECT_EQ(geometry.positions(), c.positions());
   EXPECT_EQ(model.graph.node(1).shape, (Shape{c.filters, c.extent(0), c.extent(1)}));
-  // Maps and outputs of a strip are bounded however large the maps are; the largest of these cases has 273,000 values.
+  // Maps and outputs of a strip are bounded however large the maps are; the largest of these cases has 578,000 values.
   const Index scratch = net::scratch_floats_per_thread(model.graph, 0, 2);
   EXPECT_GE(scratch, std::min<Index>(c.positions(), 1024));
-  EXPECT_LE(scratch, 300 * 1024);
+  EXPECT_LE(scratch, 1100 * 1024);
   EXPECT_EQ(net::scratch_floats_per_thread(model.graph, 0, 1), 0);
 }
 
@@ -290,7 +290,7 @@ TEST(ConvByHand, NotANumberInOnePlaceReachesOnlyTheWindowsThatSeeIt) {
 TEST(ConvScratch, IsBoundedForVgg16) {
   GraphBuilder builder({64, 224, 224});
   builder.linear(net::Op::conv, 0, {64, 64, 3, 3}, std::vector<float>(64 * 576), {}, {{"pads", {1, 1, 1, 1}}});
-  EXPECT_LE(net::scratch_floats_per_thread(builder.graph(), 0, 2), 300 * 1024);
+  EXPECT_LE(net::scratch_floats_per_thread(builder.graph(), 0, 2), 1100 * 1024);
 }
 
 }  // namespace
