@@ -30,11 +30,25 @@ bool processor_fits() {
 #endif
 }
 
-/// True on the rank that may print before MPI has started.
-bool is_first_process() {
+/// This process' rank before MPI has started, from the launcher's environment; empty without a launcher.
+std::string launched_rank() {
   for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"})
-    if (const char* rank = std::getenv(name)) return std::string(rank) == "0";
-  return true;
+    if (const char* rank = std::getenv(name)) return rank;
+  return "";
+}
+
+/// The first process prints, then all end. A launcher kills the others as soon as one process fails, so none may end
+/// before the first has printed: starting MPI is where they meet.
+int end_before_work(const gpfq::app::ParseResult& parsed, int argc, char** argv) {
+  const std::string rank = launched_rank();
+  if (rank.empty() || rank == "0") fmt::print(parsed.exit_code == 0 ? stdout : stderr, "{}", parsed.text);
+  std::fflush(nullptr);
+  if (parsed.exit_code == 0 || rank.empty()) return parsed.exit_code;
+  try {
+    const gpfq::mpi::Environment environment(argc, argv);
+  } catch (const gpfq::Error&) {  // alone under a foreign launcher: the message is out
+  }
+  return parsed.exit_code;
 }
 
 int run_serially(const Request& request) {
@@ -84,10 +98,7 @@ int main(int argc, char** argv) {
     return exit_input;
   }
   const gpfq::app::ParseResult parsed = gpfq::app::parse_command_line(argc, argv);
-  if (parsed.exit_code >= 0) {
-    if (is_first_process()) fmt::print(parsed.exit_code == 0 ? stdout : stderr, "{}", parsed.text);
-    return parsed.exit_code;
-  }
+  if (parsed.exit_code >= 0) return end_before_work(parsed, argc, argv);
   const Command command = parsed.request.command;
   if (command != Command::quantize && command != Command::evaluate) return run_serially(parsed.request);
   try {

@@ -20,6 +20,16 @@ namespace {
 
 using Json = nlohmann::json;
 constexpr std::streamoff largest_config_bytes = 16 << 20;
+constexpr int deepest_config = 32;
+
+/// Parses JSON with comments, no deeper than configs are: printing and reading recurse.
+Json parse_json(const std::string& text, const std::string& where) {
+  const auto check_depth = [&](int depth, Json::parse_event_t, const Json&) {
+    if (depth > deepest_config) throw_input("config: {} is nested deeper than {} levels", where, deepest_config);
+    return true;
+  };
+  return Json::parse(text, check_depth, true, true);
+}
 
 const ConfigKey* find_key(const std::string& name) {
   for (const ConfigKey& key : config_keys())
@@ -110,22 +120,24 @@ std::string required_string(const Json& root, const std::string& name) {
 }
 
 template <class T>
-T choose(const Json& root, const std::string& name, const std::map<std::string, T>& choices, T fallback) {
+T choose(const Json& root, const std::string& name, const std::map<std::string, T>& choices, T fallback,
+         const std::string& prefix = "") {
   const Json found = lookup(root, name);
   if (found.is_null()) return fallback;
   const auto choice = choices.find(found.get<std::string>());
   std::string known;
   for (const auto& [word, unused] : choices) known += (known.empty() ? "" : ", ") + word;
-  expect(choice != choices.end(), name, found, "one of " + known);
+  expect(choice != choices.end(), prefix + name, found, "one of " + known);
   return choice->second;
 }
 
-Index count_at(const Json& root, const std::string& name, Index fallback, Index least, Index most) {
+Index count_at(const Json& root, const std::string& name, Index fallback, Index least, Index most,
+               const std::string& prefix = "") {
   const Json found = lookup(root, name);
   if (found.is_null()) return fallback;
   const bool fits = found.is_number_unsigned() ? found.get<std::uint64_t>() <= static_cast<std::uint64_t>(most)
                                                : found.get<Index>() <= most;
-  expect(fits && found.get<Index>() >= least, name, found, fmt::format("{} to {}", least, most));
+  expect(fits && found.get<Index>() >= least, prefix + name, found, fmt::format("{} to {}", least, most));
   return found.get<Index>();
 }
 
@@ -139,8 +151,9 @@ RadiusRule parse_radius(const Json& settings, RadiusRule rule, const std::string
   const Json root = {{"radius", settings.contains("radius") ? settings.at("radius") : Json::object()}};
   rule.kind = choose<RadiusKind>(
       root, "radius.rule",
-      {{"median", RadiusKind::median}, {"max", RadiusKind::max}, {"value", RadiusKind::value}}, rule.kind);
-  rule.per_neuron = choose<bool>(root, "radius.per", {{"layer", false}, {"neuron", true}}, rule.per_neuron);
+      {{"median", RadiusKind::median}, {"max", RadiusKind::max}, {"value", RadiusKind::value}}, rule.kind,
+      prefix);
+  rule.per_neuron = choose<bool>(root, "radius.per", {{"layer", false}, {"neuron", true}}, rule.per_neuron, prefix);
   const Json scale = lookup(root, "radius.scale");
   const Json value = lookup(root, "radius.value");
   if (!scale.is_null()) {
@@ -160,13 +173,13 @@ RadiusRule parse_radius(const Json& settings, RadiusRule rule, const std::string
 
 LayerSettings parse_settings(const Json& settings, LayerSettings result, const std::string& prefix) {
   result.skip = value_or(settings, "skip", result.skip);
-  result.method = choose<Method>(settings, "method", {{"gpfq", Method::gpfq}, {"msq", Method::msq}}, result.method);
+  result.method = choose<Method>(settings, "method", {{"gpfq", Method::gpfq}, {"msq", Method::msq}}, result.method, prefix);
   const Json levels = lookup(settings, "levels");
   const Json bits = lookup(settings, "bits");
   if (!levels.is_null() && !bits.is_null())
     throw_input("config: '{}levels' and '{}bits' are both given, expected one of them", prefix, prefix);
-  if (!levels.is_null()) result.levels = static_cast<int>(count_at(settings, "levels", 3, 2, 256));
-  if (!bits.is_null()) result.levels = (1 << count_at(settings, "bits", 2, 2, 8)) - 1;
+  if (!levels.is_null()) result.levels = static_cast<int>(count_at(settings, "levels", 3, 2, 256, prefix));
+  if (!bits.is_null()) result.levels = (1 << count_at(settings, "bits", 2, 2, 8, prefix)) - 1;
   result.radius = parse_radius(settings, result.radius, prefix);
   result.form = choose<FormChoice>(
       settings, "form",
@@ -303,7 +316,7 @@ std::string load_config_text(const std::filesystem::path& path, const std::vecto
   std::stringstream text;
   text << file.rdbuf();
   try {
-    Json root = Json::parse(text.str(), nullptr, true, true);
+    Json root = parse_json(text.str(), path.string());
     if (!root.is_object()) throw_input("config: {} holds {}, expected an object", path.string(), root.type_name());
     for (const std::string& assignment : overrides) apply_override(root, assignment);
     return root.dump(2);
@@ -314,7 +327,7 @@ std::string load_config_text(const std::filesystem::path& path, const std::vecto
 
 Config parse_config(const std::string& text, const std::filesystem::path& folder, const std::string& where) {
   try {
-    const Json root = Json::parse(text);
+    const Json root = parse_json(text, where);
     check_keys(root, "");
     Config config;
     config.text = text;

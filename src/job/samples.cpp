@@ -92,7 +92,12 @@ net::Batch Samples::read(Index first, Index count) const {
       if (!std::isfinite(sample[j]))
         throw_input("{} holds {} in sample {}, value {}: expected finite numbers", file_.where(), sample[j],
                     indexes[static_cast<std::size_t>(i)], j);
-    prepare(sample, batch.values.data() + i * size);
+    float* prepared = batch.values.data() + i * size;
+    prepare(sample, prepared);
+    for (Index j = 0; j < size; ++j)
+      if (!std::isfinite(prepared[j]))
+        throw_input("{}: sample {}, value {} becomes {} by 'preprocess': expected finite numbers", file_.where(),
+                    indexes[static_cast<std::size_t>(i)], j, prepared[j]);
   }
   return batch;
 }

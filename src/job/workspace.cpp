@@ -2,6 +2,7 @@
 // Making, checking and removing folders.
 #include "job/workspace.hpp"
 
+#include <algorithm>
 #include <system_error>
 
 #include "gpfq/base/digest.hpp"
@@ -20,23 +21,29 @@ void check_space(const std::filesystem::path& folder, Index needed, const char* 
               format_bytes(static_cast<Index>(space.available)));
 }
 
+/// "a/./run/" as "a/run", the form in which folders are compared.
+std::filesystem::path normal(const std::filesystem::path& folder) {
+  const std::filesystem::path plain = folder.lexically_normal();
+  return plain.has_filename() ? plain : plain.parent_path();
+}
+
 }  // namespace
 
 std::filesystem::path scratch_of(const std::filesystem::path& scratch, const std::filesystem::path& output) {
-  const std::string place = std::filesystem::absolute(output).lexically_normal().string();
+  const std::string place = normal(std::filesystem::absolute(output)).string();
   return scratch / ("gpfq-" + sha256(place.data(), static_cast<Index>(place.size())).substr(0, 8));
 }
 
 Workspace::Workspace(const std::filesystem::path& output, const std::filesystem::path& scratch, bool overwrite,
                      Index output_bytes, Index scratch_bytes)
-    : output_(output), scratch_(scratch_of(scratch, output)) {
+    : output_(normal(output)), scratch_(normal(scratch_of(scratch, output))) {
   std::error_code code;
   for (const char* name : {"quantized.h5", "report.json"})
     if (!overwrite && std::filesystem::exists(output / name, code))
       throw_input("{} holds a finished run ({}): use --overwrite to replace it, or another 'output'", output.string(), name);
   try {
     make_folder(output_);
-    make_folder(scratch);
+    make_folder(normal(scratch));
     make_folder(scratch_);
     write_file_atomically(output_ / ".writable", "");
     std::filesystem::remove(output_ / ".writable", code);
@@ -64,7 +71,7 @@ Workspace::~Workspace() {
   if (!succeeded_) {
     std::filesystem::remove(output_ / "quantized.h5.partial", ignored);
     // A folder that was there keeps everything else, an earlier run's results too.
-    if (!made_.empty() && made_.front() != scratch_) std::filesystem::remove(output_ / "log", ignored);
+    if (std::find(made_.begin(), made_.end(), output_) != made_.end()) std::filesystem::remove(output_ / "log", ignored);
   }
   for (auto folder = made_.rbegin(); folder != made_.rend(); ++folder)
     std::filesystem::remove(*folder, ignored);  // empty ones only

@@ -123,6 +123,8 @@ void read_tensor_rows(hid_t file, const std::string& tensor, const Shape& shape,
                       const std::string& where, hid_t transfer) {
   const hdf5::Handle dataset = hdf5::open_dataset(file, "tensors/" + tensor, where);
   read_rows_of(dataset.id(), H5T_NATIVE_FLOAT, shape, first, count, out, where + ":/tensors/" + tensor, transfer);
+  const Index row_size = shape.empty() ? 1 : element_count(shape) / std::max<Index>(1, shape.front());
+  check_finite(tensor, first * row_size, out, count * row_size);
 }
 
 void read_decoded_rows(hid_t file, const QuantizedLayer& layer, Index first, Index count, float* out,
@@ -137,6 +139,9 @@ void read_decoded_rows(hid_t file, const QuantizedLayer& layer, Index first, Ind
   hdf5::read_box(step_set.id(), H5T_NATIVE_FLOAT, {first}, {count}, steps.data(), where + ":/" + group, transfer);
   for (Index row = 0; row < count; ++row) {
     const float step = steps[static_cast<std::size_t>(row)];
+    if (!std::isfinite(step) || step < 0)
+      throw_input("{}: layer '{}' has step {} at neuron {}, expected a finite number >= 0", where, layer.name, step,
+                  first + row);
     for (Index i = row * row_size; i < (row + 1) * row_size; ++i) {
       const int code = codes[static_cast<std::size_t>(i)];
       if (code >= layer.levels)

@@ -5,14 +5,14 @@
 
 #include <gtest/gtest.h>
 
-#include "error_testing.hpp"
+#include "support/errors.hpp"
 
 namespace gpfq {
 namespace {
 
 TEST(ErrorKinds, CarryTheirFormattedText) {
-  EXPECT_EQ(testing::input_error([] { throw_input("{} has {} samples", "store", 3); }), "store has 3 samples");
-  EXPECT_EQ(testing::fault([] { throw_fault("rank {}", 7); }), "rank 7");
+  EXPECT_EQ(test::input_error([] { throw_input("{} has {} samples", "store", 3); }), "store has 3 samples");
+  EXPECT_EQ(test::fault([] { throw_fault("rank {}", 7); }), "rank 7");
 }
 
 TEST(ErrorKinds, AreStandardExceptions) {
@@ -22,7 +22,7 @@ TEST(ErrorKinds, AreStandardExceptions) {
 
 TEST(ErrorKinds, RequireIsAFaultOnlyWhenBroken) {
   EXPECT_NO_THROW(require(true, "holds"));
-  EXPECT_EQ(testing::fault([] { require(false, "broken {}"); }), "broken {}");  // taken as it stands
+  EXPECT_EQ(test::fault([] { require(false, "broken {}"); }), "broken {}");  // taken as it stands
 }
 
 }  // namespace

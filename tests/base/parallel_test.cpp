@@ -56,17 +56,27 @@ TEST(ParallelFor, UsesNoMoreThreadsThanAskedFor) {
   EXPECT_LE(seen.size(), 3U);
 }
 
-/// Two pieces that wait for each other end only when two threads work at once.
+/// Two pieces that wait for each other both see the other only when two threads work at once.
 TEST(ParallelFor, ThreadsWorkAtTheSameTime) {
   std::atomic<int> arrived{0};
-  std::atomic<bool> met{false};
+  std::atomic<int> met{0};
   parallel_for(2, 2, [&](Index) {
     ++arrived;
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
     while (arrived < 2 && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
-    if (arrived == 2) met = true;
+    if (arrived == 2) ++met;
   });
-  EXPECT_TRUE(met);
+  EXPECT_EQ(met, 2);
+}
+
+/// Pieces so small that threads fight over the next one.
+TEST(ParallelFor, CallsEachIndexOnceUnderContention) {
+  constexpr std::size_t count = 1000000;
+  std::vector<std::atomic<unsigned char>> calls(count);
+  parallel_for(static_cast<Index>(count), 4, [&](Index i) { ++calls[static_cast<std::size_t>(i)]; });
+  std::size_t wrong = 0;
+  for (const auto& called : calls) wrong += called == 1 ? 0 : 1;
+  EXPECT_EQ(wrong, 0U);
 }
 
 TEST(ParallelFor, RethrowsAFailureOfAnyPiece) {
@@ -93,6 +103,18 @@ TEST(ParallelFor, EndsWhenEveryPieceFails) {
                             }),
                std::runtime_error);
   EXPECT_LE(calls, 4);  // a thread that failed takes no further piece
+}
+
+TEST(ParallelFor, AFailureEndsTheOtherThreadsToo) {
+  constexpr Index count = 1000;
+  std::atomic<Index> calls{0};
+  const auto work = [&](Index i) {
+    ++calls;
+    if (i == 0) throw std::runtime_error("no");
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  };
+  EXPECT_THROW(parallel_for(count, 2, work), std::runtime_error);
+  EXPECT_LT(calls, count);
 }
 
 }  // namespace

@@ -8,12 +8,12 @@
 #include <algorithm>
 #include <vector>
 
-#include "error_testing.hpp"
+#include "support/errors.hpp"
 
 namespace gpfq {
 namespace {
 
-using testing::fault;
+using test::fault;
 
 /// 10 items in pieces of 4 are [0,4) [4,8) [8,10); two ranks take two pieces and one.
 TEST(ShardPlan, SmallExample) {

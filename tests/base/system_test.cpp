@@ -11,14 +11,14 @@
 #include <iterator>
 #include <vector>
 
-#include "error_testing.hpp"
+#include "support/errors.hpp"
 
 namespace gpfq {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::input_error;
-using testing::mentions;
+using test::input_error;
+using test::mentions;
 
 class WriteFile : public ::testing::Test {
  protected:

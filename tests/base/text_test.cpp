@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-#include "error_testing.hpp"
+#include "support/errors.hpp"
 
 namespace gpfq {
 namespace {
@@ -27,10 +27,9 @@ TEST(ParseBytes, ReadsUnits) {
 }
 
 TEST(ParseBytes, RefusesWhatIsNotASize) {
-  for (const char* text : {"", " ", "GiB", "-1GiB", "0", "-0", "4 apples", "4GiBs", "nan", "inf", "infGiB", "1e300", "5e6TiB",
-                           "1,5GiB", "4GiB 3", "four"}) {
-    EXPECT_TRUE(testing::mentions(testing::input_error([&] { (void)parse_bytes(text); }), fmt::format("'{}'", text)))
-        << text;
+  for (const char* text : {"", " ", "GiB", "-1GiB", "0", "-0", "4 apples", "4GiBs", "nan", "inf", "infGiB", "1e300",
+                           "5e6TiB", "1,5GiB", "4GiB 3", "four"}) {
+    EXPECT_TRUE(test::mentions(test::input_error([&] { (void)parse_bytes(text); }), fmt::format("'{}'", text))) << text;
   }
 }
 

@@ -65,12 +65,14 @@ TEST(Agree, LowestOfSeveralFailingRanksSpeaks) {
   const Communicator& comm = world();
   const int lowest = comm.size() / 2;
   const Outcome outcome = agree_on(comm, [&] {
-    if (comm.rank() >= lowest) throw_fault("{} on rank {}", std::string(100 * static_cast<std::size_t>(comm.rank()), 'x'), comm.rank());
+    if (comm.rank() >= lowest)
+      throw_fault("{} on rank {}", std::string(100 * static_cast<std::size_t>(comm.rank()), 'x'), comm.rank());
   });
   EXPECT_TRUE(outcome.threw);
   EXPECT_EQ(outcome.kind, ErrorKind::fault);
-  EXPECT_EQ(outcome.message, fmt::format("{} on rank {}", std::string(100 * static_cast<std::size_t>(lowest), 'x'), lowest) +
-                                 origin(comm, lowest));
+  EXPECT_EQ(outcome.message,
+            fmt::format("{} on rank {}", std::string(100 * static_cast<std::size_t>(lowest), 'x'), lowest) +
+                origin(comm, lowest));
 }
 
 TEST(Agree, KeepsTheKindOfTheLowestRank) {
@@ -157,7 +159,8 @@ TEST(Serialized, GatherGivesRootEveryObjectByRank) {
   const Communicator& comm = world();
   const std::vector<Message> messages = comm.gather(message_of(comm.rank()));
   EXPECT_EQ(static_cast<int>(messages.size()), comm.is_root() ? comm.size() : 0);
-  for (std::size_t rank = 0; rank < messages.size(); ++rank) EXPECT_EQ(messages[rank], message_of(static_cast<int>(rank)));
+  for (std::size_t rank = 0; rank < messages.size(); ++rank)
+    EXPECT_EQ(messages[rank], message_of(static_cast<int>(rank)));
 }
 
 /// Bytes that tell their place, so that a lost or repeated piece shows.
@@ -183,7 +186,8 @@ TEST_P(Pieces, BytesArriveWhole) {
   const std::vector<std::string> gathered = small.gather_bytes(pattern(size + small.rank(), small.rank()));
   EXPECT_EQ(static_cast<int>(gathered.size()), small.is_root() ? small.size() : 0);
   for (std::size_t rank = 0; rank < gathered.size(); ++rank)
-    EXPECT_TRUE(gathered[rank] == pattern(size + static_cast<Index>(rank), static_cast<int>(rank))) << "of rank " << rank;
+    EXPECT_TRUE(gathered[rank] == pattern(size + static_cast<Index>(rank), static_cast<int>(rank)))
+        << "of rank " << rank;
 }
 
 TEST_P(Pieces, SumsAddEveryElement) {

@@ -8,14 +8,14 @@
 #include <limits>
 #include <vector>
 
-#include "error_testing.hpp"
+#include "support/errors.hpp"
 
 namespace gpfq::quant {
 namespace {
 
-using gpfq::testing::fault;
-using gpfq::testing::input_error;
-using gpfq::testing::mentions;
+using test::fault;
+using test::input_error;
+using test::mentions;
 
 /// The definition: the nearest of all values, the upper of two equally near.
 int nearest_by_search(const Alphabet& alphabet, double z) {
@@ -80,7 +80,7 @@ TEST(Alphabet, NearestAgreesWithSearchAlsoWhereLevelsAreRounded) {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   constexpr float denormal = 1e-42F;
   for (const float step : {0.125F, 0.1F, 1.0F / 3, 0.017203F, 1e-30F, 1.2e-38F, denormal, 3.3e34F}) {
-    for (int levels = min_levels; levels <= max_levels; ++levels) {
+    for (int levels = min_levels; levels <= max_levels; levels += levels < 40 ? 1 : 27) {  // 256 is the last
       const Alphabet alphabet(levels, step);
       for (int code = 0; code < levels; ++code) {
         const double value = alphabet.value(code);

@@ -11,7 +11,7 @@
 #include <random>
 #include <vector>
 
-#include "error_testing.hpp"
+#include "support/errors.hpp"
 
 namespace gpfq::quant {
 namespace {
@@ -68,9 +68,9 @@ TEST(BoundExponent, IsTheSmallestPowerAbove) {
     EXPECT_LT(magnitude, std::ldexp(1.0, x));
     EXPECT_GE(magnitude, std::ldexp(0.5, x));
   }
-  gpfq::testing::fault([] { (void)bound_exponent(-1.0); });
-  gpfq::testing::fault([] { (void)bound_exponent(HUGE_VAL); });
-  gpfq::testing::fault([] { (void)bound_exponent(std::nan("")); });
+  test::fault([] { (void)bound_exponent(-1.0); });
+  test::fault([] { (void)bound_exponent(HUGE_VAL); });
+  test::fault([] { (void)bound_exponent(std::nan("")); });
 }
 
 TEST(FixedPointSum, AnyOrderGivesTheSameBits) {
@@ -164,8 +164,8 @@ TEST(FixedPointSum, HoldsTheBoundItself) {
 
 TEST(FixedPointSum, RefusesMoreThanItWasMadeFor) {
   FixedPointSum sum(2, 3);
-  gpfq::testing::fault([&] { sum.start(std::vector<int>(3), std::vector<int>(2)); });
-  gpfq::testing::fault([&] { sum.start(std::vector<int>(1), std::vector<int>(4)); });
+  test::fault([&] { sum.start(std::vector<int>(3), std::vector<int>(2)); });
+  test::fault([&] { sum.start(std::vector<int>(1), std::vector<int>(4)); });
 }
 
 }  // namespace

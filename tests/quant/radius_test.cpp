@@ -10,7 +10,7 @@
 #include <limits>
 #include <random>
 
-#include "error_testing.hpp"
+#include "support/errors.hpp"
 
 namespace gpfq::quant {
 namespace {
@@ -78,16 +78,16 @@ TEST(MagnitudeSelection, MatchesSortingOnSpecialWeights) {
   expect_median({-3.5F});
   expect_median({0.0F});
   expect_median({0.0F, -0.0F, 0.0F});
-  expect_median({1, 1, 1, 1});                               // ties
-  expect_median({-1, 1, -2, 2, 2, -1});                      // signs do not count
-  expect_median({0, 0, 0, 5, 7});                            // the median is 0, of the nonzero it is 6
-  expect_median({-0.0F, 0, 4});                              // −0 is a zero too
-  expect_median({denormal, 3 * denormal});                   // the mean 2·denormal
-  expect_median({denormal, 2 * denormal});                   // the mean 1.5·denormal is no float
+  expect_median({1, 1, 1, 1});              // ties
+  expect_median({-1, 1, -2, 2, 2, -1});     // signs do not count
+  expect_median({0, 0, 0, 5, 7});           // the median is 0, of the nonzero it is 6
+  expect_median({-0.0F, 0, 4});             // −0 is a zero too
+  expect_median({denormal, 3 * denormal});  // the mean 2·denormal
+  expect_median({denormal, 2 * denormal});  // the mean 1.5·denormal is no float
   expect_median({1e-40F, -2e-40F, 1e-38F, 1e-45F});
-  expect_median({1.0F, std::nextafter(1.0F, 2.0F)});         // middle values in one bin
-  expect_median({0x1.fep0F, 0x1p1F});                        // middle values in neighbouring bins
-  expect_median({1e-30F, 1e30F});                            // far apart
+  expect_median({1.0F, std::nextafter(1.0F, 2.0F)});  // middle values in one bin
+  expect_median({0x1.fep0F, 0x1p1F});                 // middle values in neighbouring bins
+  expect_median({1e-30F, 1e30F});                     // far apart
   expect_median({std::numeric_limits<float>::max(), -std::numeric_limits<float>::max()});
   expect_median({1e-3F, 0, 0, 1e3F, 0, 2e3F});
 }
@@ -107,11 +107,11 @@ TEST(MagnitudeSelection, KnowsItsPassesAndCountsThatDisagree) {
   const Weights weights = {1, 2, 3};
   selection.add(weights);
   selection.finish_pass();
-  EXPECT_TRUE(gpfq::testing::mentions(gpfq::testing::fault([&] { selection.finish_pass(); }), "disagree"));
+  EXPECT_TRUE(test::mentions(test::fault([&] { selection.finish_pass(); }), "disagree"));
   selection.add(weights);
   selection.finish_pass();
   EXPECT_EQ(selection.median(), 2.0);
-  gpfq::testing::fault([&] { selection.finish_pass(); });
+  test::fault([&] { selection.finish_pass(); });
 }
 
 TEST(MedianMagnitude, MatchesSortingAndFallsBackOnTheNonzero) {

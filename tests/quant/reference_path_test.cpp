@@ -7,7 +7,7 @@
 
 #include <random>
 
-#include "error_testing.hpp"
+#include "support/errors.hpp"
 
 namespace gpfq::quant {
 namespace {
@@ -101,9 +101,9 @@ TEST(ReferencePath, ChainOfFive) {
 
 TEST(ReferencePath, RefusesShapesThatDisagree) {
   const MatrixXd X = MatrixXd::Ones(3, 2);
-  gpfq::testing::fault([&] { (void)reference_path(X, MatrixXd::Ones(2, 2), VectorXd::Ones(2), ternary); });
-  gpfq::testing::fault([&] { (void)reference_path(X, MatrixXd::Ones(3, 3), VectorXd::Ones(2), ternary); });
-  gpfq::testing::fault([&] { (void)reference_path(X, X, VectorXd::Ones(3), ternary); });
+  test::fault([&] { (void)reference_path(X, MatrixXd::Ones(2, 2), VectorXd::Ones(2), ternary); });
+  test::fault([&] { (void)reference_path(X, MatrixXd::Ones(3, 3), VectorXd::Ones(2), ternary); });
+  test::fault([&] { (void)reference_path(X, X, VectorXd::Ones(3), ternary); });
 }
 
 /// Greedy means: at no step does another level leave a shorter residual.

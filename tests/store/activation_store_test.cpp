@@ -59,7 +59,8 @@ void write_in_rounds(ActivationStore& store, int node, Network network, const Ca
   for (Index round = 0; round < plan.most_pieces(); ++round) {
     const Index begin = std::min(mine.end, mine.begin + round * chunk);
     const Range samples{begin, std::min(mine.end, begin + chunk)};
-    store.write(node, network, samples.begin, samples.empty() ? net::Batch() : make_batch(samples, test_case.shape, salt));
+    store.write(node, network, samples.begin,
+                samples.empty() ? net::Batch() : make_batch(samples, test_case.shape, salt));
   }
 }
 
@@ -91,7 +92,8 @@ TEST_P(StoredTensor, ComesBackByInputsAndBySamples) {
     for (const Index padding : {0, 1, 13})
       for (const Range inputs : {Range{0, size}, Range{size - 1, size}, Range{size / 3, (size + 1) / 2}}) {
         const Index stride = test_case.samples + padding;
-        std::vector<float> out(static_cast<std::size_t>(inputs.size() * stride), std::numeric_limits<float>::quiet_NaN());
+        std::vector<float> out(static_cast<std::size_t>(inputs.size() * stride),
+                               std::numeric_limits<float>::quiet_NaN());
         store.read_inputs(3, network, inputs.begin, inputs.size(), out.data(), stride);
         Index wrong = 0;
         for (Index t = 0; t < inputs.size(); ++t)

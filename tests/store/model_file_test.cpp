@@ -11,12 +11,14 @@
 #include <limits>
 
 #include "support/data_files.hpp"
+#include "support/errors.hpp"
 #include "support/networks.hpp"
 #include "support/temp_folder.hpp"
 
 namespace gpfq::store {
 namespace {
 
+using test::mentions;
 using test::TempFolder;
 
 std::vector<float> all_rows(const net::Parameters& parameters, const net::Graph& graph, const std::string& tensor) {
@@ -26,20 +28,11 @@ std::vector<float> all_rows(const net::Parameters& parameters, const net::Graph&
   return values;
 }
 
-/// The error that opening gives, with its kind; empty text where the file is accepted.
-std::string error_of(const std::filesystem::path& path, ErrorKind expected = ErrorKind::input) {
-  try {
-    const ModelFile model(path);
-    return "";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), expected) << error.what();
-    EXPECT_NE(std::string(error.what()).find(path.filename().string()), std::string::npos) << error.what();
-    return error.what();
-  }
-}
-
-void expect_part(const std::string& text, const std::string& part) {
-  EXPECT_NE(text.find(part), std::string::npos) << "'" << text << "' lacks '" << part << "'";
+/// The input error that opening gives, which names the file.
+std::string error_of(const std::filesystem::path& path) {
+  const std::string text = test::input_error([&] { const ModelFile model(path); });
+  EXPECT_TRUE(mentions(text, path.filename().string()));
+  return text;
 }
 
 /// Opens for changes and gives the root group to `change`.
@@ -117,14 +110,9 @@ TEST(ModelFile, RefusesANonFiniteWeightAndLeavesNothing) {
   const TempFolder folder;
   for (const float bad : {std::nanf(""), HUGE_VALF, -HUGE_VALF}) {
     const net::Model model = test::ChainBuilder({2}).dense("fc", 2, {1, 2, 3, bad}).build();
-    try {
-      write_model(folder / "model.h5", model);
-      ADD_FAILURE() << "written";
-    } catch (const Error& error) {
-      EXPECT_EQ(error.kind(), ErrorKind::input);
-      expect_part(error.what(), "'fc.weight'");
-      expect_part(error.what(), "element 3");
-    }
+    const std::string text = test::input_error([&] { write_model(folder / "model.h5", model); });
+    EXPECT_TRUE(mentions(text, "'fc.weight'"));
+    EXPECT_TRUE(mentions(text, "element 3"));
     EXPECT_EQ(test::listing(folder.path()), "");
   }
 }
@@ -140,21 +128,17 @@ TEST(ModelFile, AFailedWriteKeepsTheFileBefore) {
 TEST(ModelFile, RefusesAFolderThatIsAFile) {
   const TempFolder folder;
   test::write_text(folder / "file", "x");
-  try {
-    write_model(folder / "file/model.h5", test::ChainBuilder({1}).dense("fc", 1, {7}).build());
-    ADD_FAILURE() << "written";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::input) << error.what();
-  }
+  static_cast<void>(test::input_error(
+      [&] { write_model(folder / "file/model.h5", test::ChainBuilder({1}).dense("fc", 1, {7}).build()); }));
 }
 
 TEST(DamagedModel, MissingAndForeignFiles) {
   const TempFolder folder;
-  expect_part(error_of(folder / "none.h5"), "none.h5");
+  EXPECT_TRUE(mentions(error_of(folder / "none.h5"), "none.h5"));
   test::write_text(folder / "text.h5", "not HDF5 at all, but long enough to hold a signature");
-  expect_part(error_of(folder / "text.h5"), "text.h5");
+  EXPECT_TRUE(mentions(error_of(folder / "text.h5"), "text.h5"));
   test::write_dataset(folder / "data.h5", "x", {1}, std::vector<float>{1});
-  expect_part(error_of(folder / "data.h5"), "not a gpfq model");
+  EXPECT_TRUE(mentions(error_of(folder / "data.h5"), "not a gpfq model"));
   EXPECT_FALSE(is_model_file(folder / "data.h5"));
   EXPECT_FALSE(is_model_file(folder / "text.h5"));
   EXPECT_FALSE(is_model_file(folder / "none.h5"));
@@ -164,8 +148,8 @@ TEST(DamagedModel, TruncatedAnywhere) {
   const TempFolder folder;
   write_model(folder / "model.h5", test::random_mlp({40, 30, 10}, 3));
   const Index size = static_cast<Index>(std::filesystem::file_size(folder / "model.h5"));
-  for (const Index length : {Index{0}, Index{1}, Index{7}, Index{8}, Index{48}, Index{96}, Index{512}, size / 4, size / 2,
-                             size - 4096, size - 100, size - 1}) {
+  for (const Index length : {Index{0}, Index{1}, Index{7}, Index{8}, Index{48}, Index{96}, Index{512}, size / 4,
+                             size / 2, size - 4096, size - 100, size - 1}) {
     test::copy_head(folder / "model.h5", folder / "cut.h5", length);
     EXPECT_NE(error_of(folder / "cut.h5"), "") << "accepted at " << length << " of " << size << " bytes";
   }
@@ -175,14 +159,15 @@ TEST(DamagedModel, OtherVersion) {
   const TempFolder folder;
   write_quantized(folder / "q.h5");
   edit(folder / "q.h5", [](hid_t file) { hdf5::write_integer_attribute(file, "version", model_version + 1); });
-  expect_part(error_of(folder / "q.h5"), fmt::format("version {}, this program reads {}", model_version + 1, model_version));
+  EXPECT_TRUE(mentions(error_of(folder / "q.h5"),
+                       fmt::format("version {}, this program reads {}", model_version + 1, model_version)));
 }
 
 TEST(DamagedModel, OtherFormatName) {
   const TempFolder folder;
   write_quantized(folder / "q.h5");
   edit(folder / "q.h5", [](hid_t file) { hdf5::write_string_attribute(file, "format", "gpfq-other"); });
-  expect_part(error_of(folder / "q.h5"), "not a gpfq model");
+  EXPECT_TRUE(mentions(error_of(folder / "q.h5"), "not a gpfq model"));
 }
 
 TEST(DamagedModel, GraphThatIsNone) {
@@ -199,7 +184,7 @@ TEST(DamagedModel, MissingTensor) {
   const TempFolder folder;
   write_quantized(folder / "q.h5");
   test::remove_link(folder / "q.h5", "tensors/fc.bias");
-  expect_part(error_of(folder / "q.h5"), "fc.bias");
+  EXPECT_TRUE(mentions(error_of(folder / "q.h5"), "fc.bias"));
 }
 
 TEST(DamagedModel, TensorOfAnotherShapeOrType) {
@@ -207,11 +192,11 @@ TEST(DamagedModel, TensorOfAnotherShapeOrType) {
   write_quantized(folder / "q.h5");
   test::write_dataset(folder / "q.h5", "tensors/fc.bias", {4}, std::vector<float>(4));
   const std::string shape = error_of(folder / "q.h5");
-  expect_part(shape, "fc.bias");
-  expect_part(shape, "4");
-  expect_part(shape, "expected 3");
+  EXPECT_TRUE(mentions(shape, "fc.bias"));
+  EXPECT_TRUE(mentions(shape, "4"));
+  EXPECT_TRUE(mentions(shape, "expected 3"));
   test::write_dataset(folder / "q.h5", "tensors/fc.bias", {3}, std::vector<std::int32_t>(3));
-  expect_part(error_of(folder / "q.h5"), "fc.bias");
+  EXPECT_TRUE(mentions(error_of(folder / "q.h5"), "fc.bias"));
 }
 
 TEST(DamagedModel, LayerWithoutItsParts) {
@@ -224,7 +209,7 @@ TEST(DamagedModel, LayerWithoutItsParts) {
   }
   write_quantized(folder / "q.h5");
   test::write_dataset(folder / "q.h5", "layers/fc/codes", {4, 3}, std::vector<std::uint8_t>(12));
-  expect_part(error_of(folder / "q.h5"), "4x3");
+  EXPECT_TRUE(mentions(error_of(folder / "q.h5"), "4x3"));
 }
 
 TEST(DamagedModel, LayerWithBadAttributes) {
@@ -235,7 +220,7 @@ TEST(DamagedModel, LayerWithBadAttributes) {
       const hdf5::Handle group(H5Gopen2(file, "layers/fc", H5P_DEFAULT), H5Gclose);
       hdf5::write_integer_attribute(group.id(), "levels", levels);
     });
-    expect_part(error_of(folder / "q.h5"), "expected 2 to 256");
+    EXPECT_TRUE(mentions(error_of(folder / "q.h5"), "expected 2 to 256"));
     std::filesystem::remove(folder / "q.h5");
   }
   write_quantized(folder / "q.h5");
@@ -250,17 +235,24 @@ TEST(DamagedModel, LayerWithBadAttributes) {
 TEST(DamagedModel, CodeBeyondItsLevels) {
   const TempFolder folder;
   write_quantized(folder / "q.h5");
-  test::write_dataset(folder / "q.h5", "layers/fc/codes", {3, 4}, std::vector<std::uint8_t>{0, 1, 2, 3, 4, 4, 2, 0, 1, 5, 2, 2});
+  test::write_dataset(folder / "q.h5", "layers/fc/codes", {3, 4},
+                      std::vector<std::uint8_t>{0, 1, 2, 3, 4, 4, 2, 0, 1, 5, 2, 2});
   const ModelFile file(folder / "q.h5");
   std::vector<float> row(4);
   EXPECT_NO_THROW(file.read_rows("fc.weight", 1, 1, row.data()));
-  try {
-    file.read_rows("fc.weight", 2, 1, row.data());
-    ADD_FAILURE() << "decoded";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::input);
-    expect_part(error.what(), "'fc' holds code 5 at neuron 2, expected less than 5");
-  }
+  EXPECT_TRUE(mentions(test::input_error([&] { file.read_rows("fc.weight", 2, 1, row.data()); }),
+                       "'fc' holds code 5 at neuron 2, expected less than 5"));
+}
+
+TEST(DamagedModel, WeightThatIsNoNumber) {
+  const TempFolder folder;
+  write_model(folder / "m.h5", test::ChainBuilder({2}).dense("fc", 3, {1, 2, 3, 4, 5, 6}).build());
+  test::write_dataset(folder / "m.h5", "tensors/fc.weight", {3, 2}, std::vector<float>{1, 2, 3, std::nanf(""), 5, 6});
+  const ModelFile file(folder / "m.h5");
+  std::vector<float> rows(4);
+  EXPECT_NO_THROW(file.read_rows("fc.weight", 2, 1, rows.data()));
+  EXPECT_TRUE(mentions(test::input_error([&] { file.read_rows("fc.weight", 1, 2, rows.data()); }),
+                       "'fc.weight' holds nan at element 3"));
 }
 
 TEST(DamagedModel, StepThatIsNoNumber) {
@@ -271,7 +263,7 @@ TEST(DamagedModel, StepThatIsNoNumber) {
     const ModelFile file(folder / "q.h5");
     std::vector<float> row(4);
     EXPECT_NO_THROW(file.read_rows("fc.weight", 0, 1, row.data()));
-    EXPECT_THROW(file.read_rows("fc.weight", 1, 1, row.data()), Error) << bad;
+    EXPECT_TRUE(mentions(test::input_error([&] { file.read_rows("fc.weight", 1, 1, row.data()); }), "at neuron 1"));
     std::filesystem::remove(folder / "q.h5");
   }
 }

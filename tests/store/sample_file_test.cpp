@@ -7,13 +7,15 @@
 #include <cstdint>
 #include <numeric>
 
-#include "gpfq/base/error.hpp"
 #include "support/data_files.hpp"
+#include "support/errors.hpp"
 #include "support/temp_folder.hpp"
 
 namespace gpfq::store {
 namespace {
 
+using test::input_error;
+using test::mentions;
 using test::TempFolder;
 
 constexpr Index sample_count = 11;
@@ -77,45 +79,30 @@ TEST(SampleFile, LabelsAreIntegersOfAnyWidth) {
   EXPECT_EQ(SampleFile(path, "wide").read_labels(std::vector<Index>{1, 2}), (std::vector<Index>{-1, 100000}));
 }
 
-/// Text of the input error that `action` throws.
-template <class Action>
-std::string input_error(Action action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::input) << error.what();
-    return error.what();
-  }
-  ADD_FAILURE() << "no error";
-  return "";
-}
-
-void expect_part(const std::string& text, const std::string& part) {
-  EXPECT_NE(text.find(part), std::string::npos) << "'" << text << "' lacks '" << part << "'";
-}
-
 TEST(SampleFile, RefusesWhatIsNotThere) {
   const TempFolder folder;
   const auto path = folder / "data.h5";
   test::write_dataset(path, "train/images", {2, 2}, std::vector<float>(4));
-  expect_part(input_error([&] { SampleFile{folder / "none.h5", "x"}; }), "none.h5");
+  EXPECT_TRUE(mentions(input_error([&] { SampleFile{folder / "none.h5", "x"}; }), "none.h5"));
   const std::string wrong = input_error([&] { SampleFile{path, "train/imagse"}; });
-  expect_part(wrong, "train/imagse");
-  expect_part(wrong, "images");  // what is there instead
-  expect_part(input_error([&] { SampleFile{path, "train"}; }), "train");
+  EXPECT_TRUE(mentions(wrong, "train/imagse"));
+  EXPECT_TRUE(mentions(wrong, "images"));  // what is there instead
+  EXPECT_TRUE(mentions(input_error([&] { SampleFile{path, "train"}; }), "train"));
 }
 
 TEST(SampleFile, RefusesWhatAreNotSamples) {
   const TempFolder folder;
   const auto path = folder / "data.h5";
   test::write_dataset(path, "none", {0, 3}, std::vector<float>());
-  expect_part(input_error([&] { SampleFile{path, "none"}; }), "0x3");
+  EXPECT_TRUE(mentions(input_error([&] { SampleFile{path, "none"}; }), "0x3"));
   test::write_dataset(path, "reals", {3}, std::vector<float>(3));
-  expect_part(input_error([&] { static_cast<void>(SampleFile(path, "reals").read_labels(std::vector<Index>{0})); }),
-              "integer label");
+  EXPECT_TRUE(
+      mentions(input_error([&] { static_cast<void>(SampleFile(path, "reals").read_labels(std::vector<Index>{0})); }),
+               "integer label"));
   test::write_dataset(path, "pairs", {3, 2}, std::vector<std::int32_t>(6));
-  expect_part(input_error([&] { static_cast<void>(SampleFile(path, "pairs").read_labels(std::vector<Index>{0})); }),
-              "one integer label per sample");
+  EXPECT_TRUE(
+      mentions(input_error([&] { static_cast<void>(SampleFile(path, "pairs").read_labels(std::vector<Index>{0})); }),
+               "one integer label per sample"));
 }
 
 TEST(SampleFile, RefusesTruncatedData) {
@@ -124,7 +111,7 @@ TEST(SampleFile, RefusesTruncatedData) {
   const Index size = static_cast<Index>(std::filesystem::file_size(folder / "data.h5"));
   for (const Index length : {Index{0}, Index{100}, size / 2, size - 1}) {
     test::copy_head(folder / "data.h5", folder / "cut.h5", length);
-    expect_part(input_error([&] { SampleFile{folder / "cut.h5", "x"}; }), "cut.h5");
+    EXPECT_TRUE(mentions(input_error([&] { SampleFile{folder / "cut.h5", "x"}; }), "cut.h5"));
   }
 }
 

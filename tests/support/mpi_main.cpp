@@ -18,10 +18,12 @@ constexpr int skip_code = 77;  // SKIP_RETURN_CODE in tests/CMakeLists.txt
 const mpi::Communicator* world_pointer = nullptr;
 
 /// Every line of a failure with the rank that it happened on.
-std::string describe(const testing::TestInfo* test, const testing::TestPartResult& part, const mpi::Communicator& comm) {
+std::string describe(const testing::TestInfo* test, const testing::TestPartResult& part,
+                     const mpi::Communicator& comm) {
   std::string text;
   if (test != nullptr) text += fmt::format("{}.{}\n", test->test_suite_name(), test->name());
-  text += fmt::format("{}:{}: {}", part.file_name() == nullptr ? "" : part.file_name(), part.line_number(), part.message());
+  text +=
+      fmt::format("{}:{}: {}", part.file_name() == nullptr ? "" : part.file_name(), part.line_number(), part.message());
   std::istringstream lines(text);
   std::string result;
   for (std::string line; std::getline(lines, line);)

@@ -8,8 +8,8 @@ namespace gpfq::test {
 
 /// All ranks of the test. Every rank runs every test in the same order.
 ///
-/// A failed EXPECT is kept and shown at the end with its rank. A failed ASSERT, or an exception that leaves a test, ends
-/// all ranks at once when there are several: the others may wait for this one in a collective.
+/// A failed EXPECT is kept and shown at the end with its rank. A failed ASSERT, or an exception that leaves a test,
+/// ends all ranks at once when there are several: the others may wait for this one in a collective.
 [[nodiscard]] const mpi::Communicator& world();
 
 }  // namespace gpfq::test

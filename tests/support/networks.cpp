@@ -80,7 +80,8 @@ net::Model random_mlp(const std::vector<Index>& widths, std::uint64_t seed) {
     const Index inputs = widths[i - 1];
     const Index neurons = widths[i];
     chain.dense(fmt::format("fc{}", i), neurons,
-                random.normals(neurons * inputs, 1 / std::sqrt(static_cast<double>(inputs))), random.normals(neurons, 0.1));
+                random.normals(neurons * inputs, 1 / std::sqrt(static_cast<double>(inputs))),
+                random.normals(neurons, 0.1));
     if (i + 1 == widths.size()) break;
     chain.node(fmt::format("relu{}", i), net::Op::relu);
     if (i > 1) continue;

@@ -43,7 +43,8 @@ SharedFolder::~SharedFolder() {
 std::string listing(const std::filesystem::path& folder) {
   std::set<std::string> names;
   std::error_code code;
-  for (std::filesystem::recursive_directory_iterator entry(folder, code), end; !code && entry != end; entry.increment(code))
+  for (std::filesystem::recursive_directory_iterator entry(folder, code), end; !code && entry != end;
+       entry.increment(code))
     names.insert(std::filesystem::relative(entry->path(), folder).string());
   std::string text;
   for (const std::string& name : names) text += (text.empty() ? "" : " ") + name;

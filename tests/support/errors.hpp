@@ -10,7 +10,7 @@
 
 #include "gpfq/base/error.hpp"
 
-namespace gpfq::testing {
+namespace gpfq::test {
 
 /// The message of the Error of this kind that `call` throws; a failed expectation where it throws none or another.
 template <class Call>
@@ -39,9 +39,9 @@ std::string fault(Call&& call) {
 }
 
 /// True when the message contains the part; a failed expectation shows both.
-inline ::testing::AssertionResult mentions(const std::string& message, std::string_view part) {
-  if (message.find(part) != std::string::npos) return ::testing::AssertionSuccess();
-  return ::testing::AssertionFailure() << "'" << message << "' does not mention '" << part << "'";
+inline testing::AssertionResult mentions(const std::string& message, std::string_view part) {
+  if (message.find(part) != std::string::npos) return testing::AssertionSuccess();
+  return testing::AssertionFailure() << "'" << message << "' does not mention '" << part << "'";
 }
 
-}  // namespace gpfq::testing
+}  // namespace gpfq::test

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every command once as the README shows it: demo, plan, quantize, evaluate, inspect, import.
+#include "app/program.hpp"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "support/errors.hpp"
+#ifdef GPFQ_TEST_ONNX
+#include "formats/onnx_model_writer.hpp"
+#endif
+
+namespace gpfq::app {
+namespace {
+
+using Json = nlohmann::json;
+using test::CommandResult;
+using test::mentions;
+
+/// A run that must succeed: exit code 0 and no error message.
+CommandResult succeed(int ranks, const std::vector<std::string>& arguments) {
+  CommandResult result = run_program(ranks, arguments);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(test::count_lines(result.err, "gpfq:"), 0) << result.err;
+  return result;
+}
+
+std::string accuracy_line(const Json& accuracy) {
+  return fmt::format("({} of {})", accuracy["top1_correct"].get<Index>(), accuracy["samples"].get<Index>());
+}
+
+TEST(Program, DemoIsQuantizedAndKeepsItsAccuracy) {
+  const test::TempFolder folder;
+  const std::string config = (folder / "demo/digits.json").string();
+  const std::string quantized = (folder / "demo/run/quantized.h5").string();
+  EXPECT_TRUE(mentions(succeed(0, {"demo", "--out", (folder / "demo").string()}).out, "digits.json"));
+  EXPECT_EQ(test::listing(folder / "demo"), "digits.h5 digits.json digits_mlp.h5");
+
+  const std::string plan = succeed(0, {"plan", config, "--ranks", "4096"}).out;
+  EXPECT_TRUE(mentions(plan, "4096 ranks"));
+  EXPECT_EQ(test::listing(folder / "demo"), "digits.h5 digits.json digits_mlp.h5");
+
+  const CommandResult run = succeed(2, {"quantize", config});
+  EXPECT_EQ(test::listing(folder / "demo/run"), "log quantized.h5 report.csv report.json");
+  const Json report = Json::parse(test::read_text(folder / "demo/run/report.json"));
+  const Json& accuracy = report["accuracy"];
+  EXPECT_GT(accuracy["analog"]["top1"], 0.95);
+  EXPECT_GT(accuracy["quantized"]["top1"].get<double>(), accuracy["msq"]["top1"].get<double>());
+  for (const char* network : {"analog", "quantized", "msq"})
+    EXPECT_TRUE(mentions(run.out, accuracy_line(accuracy[network])));
+  for (const Json& layer : report["layers"]) {
+    EXPECT_TRUE(mentions(run.out, layer["name"].get<std::string>()));
+    EXPECT_TRUE(mentions(plan, layer["name"].get<std::string>()));
+  }
+
+  // The file alone gives the same accuracy, on any number of ranks.
+  EXPECT_TRUE(
+      mentions(succeed(2, {"evaluate", quantized, "--config", config}).out, accuracy_line(accuracy["quantized"])));
+  EXPECT_TRUE(mentions(succeed(0, {"evaluate", (folder / "demo/digits_mlp.h5").string(), "--config", config}).out,
+                       accuracy_line(accuracy["analog"])));
+
+  const std::string about = succeed(0, {"inspect", quantized}).out;
+  EXPECT_TRUE(mentions(about, "gpfq quantized model"));
+  EXPECT_TRUE(mentions(about, "(3 levels)"));
+  EXPECT_TRUE(mentions(succeed(0, {"inspect", (folder / "demo/digits_mlp.h5").string()}).out, "gpfq float model"));
+  EXPECT_TRUE(mentions(succeed(0, {"inspect", (folder / "demo/digits.h5").string()}).out, "/train/images"));
+}
+
+TEST(Program, OnlyTheFirstRankPrints) {
+  const SmallJob job;
+  const CommandResult run = succeed(3, {"quantize", job.config()});
+  EXPECT_EQ(test::count_lines(run.out, "results in "), 1);
+  EXPECT_EQ(test::count_lines(run.out, "fc1 "), 1);
+  const CommandResult evaluation = succeed(3, {"evaluate", (job / "model.h5").string(), "--config", job.config()});
+  EXPECT_EQ(test::count_lines(evaluation.out, "top-1 "), 1);
+}
+
+TEST(Program, SetAndOverwrite) {
+  const SmallJob job;
+  static_cast<void>(succeed(0, {"quantize", job.config(), "--set", "quantization.levels=7"}));
+  EXPECT_EQ(job.report()["layers"][0]["levels"], 7);
+  static_cast<void>(
+      succeed(2, {"quantize", job.config(), "--overwrite", "--set", "quantization.bits=4", "--set", "threads=2"}));
+  EXPECT_EQ(job.report()["layers"][0]["levels"], 15);
+  EXPECT_EQ(job.report()["threads"], 2);
+  EXPECT_EQ(test::listing(job / "run"), "log quantized.h5 report.csv report.json");
+}
+
+TEST(Program, RelativePathsAreThoseOfTheConfig) {
+  const SmallJob job;
+  static_cast<void>(succeed(0, {"quantize", job.config(), "--set", "output=deep/er"}));
+  EXPECT_EQ(test::listing(job / "deep/er"), "log quantized.h5 report.csv report.json");
+}
+
+TEST(Program, HelpAndVersion) {
+  EXPECT_TRUE(mentions(succeed(0, {"--version"}).out, "gpfq "));
+  EXPECT_TRUE(mentions(succeed(0, {"--help"}).out, "quantize"));
+  for (const char* command : {"demo", "import", "plan", "quantize", "evaluate", "inspect"})
+    EXPECT_FALSE(succeed(0, {command, "--help"}).out.empty()) << command;
+  EXPECT_TRUE(mentions(succeed(0, {"quantize", "--help"}).out, "quantization.radius.scale"));
+  EXPECT_EQ(test::count_lines(succeed(3, {"--version"}).out, "gpfq "), 1);
+}
+
+#ifdef GPFQ_TEST_ONNX
+TEST(Program, AnOnnxModelIsTheSameImportedOrNamedInTheConfig) {
+  const SmallJob job;
+  test::Random random(3);
+  formats::OnnxModelWriter onnx({-1, SmallJob::inputs});
+  onnx.floats("fc1.weight", {20, SmallJob::inputs}, random.normals(20 * SmallJob::inputs, 0.3));
+  onnx.floats("fc1.bias", {20}, random.normals(20, 0.1));
+  onnx.floats("fc2.weight", {5, 20}, random.normals(100, 0.3));
+  formats::set_integer(onnx.node("Gemm", {"x", "fc1.weight", "fc1.bias"}, "h"), "transB", 1);
+  onnx.node("Relu", {"h"}, "r");
+  formats::set_integer(onnx.node("Gemm", {"r", "fc2.weight"}, "y"), "transB", 1);
+  const std::string model = onnx.save(job / "net.onnx").string();
+
+  static_cast<void>(succeed(2, {"quantize", job.config(), "--set", "model=net.onnx", "--set", "output=direct"}));
+  EXPECT_EQ(test::listing(job / "direct"), "log quantized.h5 report.csv report.json");
+  EXPECT_TRUE(mentions(succeed(0, {"import", model, "-o", (job / "net.h5").string()}).out, "2 layers"));
+  static_cast<void>(succeed(3, {"quantize", job.config(), "--set", "model=net.h5", "--set", "output=imported"}));
+  EXPECT_EQ(job.report("direct")["codes_sha256"], job.report("imported")["codes_sha256"]);
+  EXPECT_EQ(job.report("direct")["accuracy"], job.report("imported")["accuracy"]);
+  EXPECT_EQ(job.report("direct")["layers"][0]["name"], "fc1");
+
+  EXPECT_TRUE(mentions(succeed(0, {"inspect", model}).out, "fc1"));
+  const std::string line = accuracy_line(job.report("direct")["accuracy"]["analog"]);
+  const std::string before = test::listing(job.path());
+  EXPECT_TRUE(mentions(succeed(2, {"evaluate", model, "--config", job.config()}).out, line));
+  EXPECT_EQ(test::listing(job.path()), before);
+}
+#endif
+
+}  // namespace
+}  // namespace gpfq::app

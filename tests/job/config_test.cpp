@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+// The config as users write it: defaults, overrides and layer rules, and for each mistake one
+// message that names the key, what was found and what is expected.
+#include "gpfq/job/config.hpp"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "support/data_files.hpp"
+#include "support/errors.hpp"
+#include "support/temp_folder.hpp"
+
+namespace gpfq::job {
+namespace {
+
+using Json = nlohmann::json;
+using test::input_error;
+using test::mentions;
+
+/// The least that a config needs, with `more` merged in (null removes a key).
+Json minimal(const Json& more = Json::object()) {
+  Json config = {{"model", "net.onnx"}, {"calibration", {{"file", "data.h5"}, {"inputs", "train/images"}}}};
+  config.merge_patch(more);
+  return config;
+}
+
+Config parse(const Json& json) { return parse_config(json.dump(), "/here", "job.json"); }
+Config parse_quantization(const Json& quantization) { return parse(minimal({{"quantization", quantization}})); }
+
+/// The message for a bad config; it always names the file.
+std::string refusal(const Json& json) {
+  const std::string text = input_error([&] { static_cast<void>(parse(json)); });
+  EXPECT_TRUE(mentions(text, "job.json"));
+  return text;
+}
+std::string quantization_refusal(const Json& quantization) {
+  return refusal(minimal({{"quantization", quantization}}));
+}
+
+TEST(Config, DefaultsAreThoseOfTheTable) {
+  const Config config = parse(minimal());
+  EXPECT_EQ(config.model, "/here/net.onnx");
+  EXPECT_EQ(config.calibration.file, "/here/data.h5");
+  EXPECT_EQ(config.calibration.inputs, "train/images");
+  EXPECT_EQ(config.calibration.samples, 0);
+  EXPECT_FALSE(config.calibration.shuffle_seed.has_value());
+  EXPECT_FALSE(config.evaluation.has_value());
+  EXPECT_EQ(config.preprocess.scale, 1);
+  EXPECT_EQ(config.preprocess.mean, std::vector<double>{0});
+  EXPECT_EQ(config.preprocess.deviation, std::vector<double>{1});
+  EXPECT_EQ(config.preprocess.layout, Layout::flat);
+  EXPECT_EQ(config.output, "/here/run");
+  EXPECT_EQ(config.scratch, "/here/run/scratch");
+  EXPECT_EQ(config.memory_per_rank, Index{4} << 30);
+  EXPECT_EQ(config.threads, 1);
+  EXPECT_EQ(config.block, 0);
+  const LayerSettings settings = config.settings_for("any");
+  EXPECT_FALSE(settings.skip);
+  EXPECT_EQ(settings.method, Method::gpfq);
+  EXPECT_EQ(settings.levels, 3);
+  EXPECT_EQ(settings.radius.kind, RadiusKind::median);
+  EXPECT_FALSE(settings.radius.per_neuron);
+  EXPECT_EQ(settings.scale(), 3);
+}
+
+TEST(Config, TakesEveryKey) {
+  const Json json = Json::parse(R"({
+    "model": "/models/net.h5",
+    "calibration": {"file": "../data.h5", "inputs": "x", "samples": 25000, "shuffle_seed": 7},
+    "evaluation": {"file": "test.h5", "inputs": "tx", "labels": "ty", "samples": 100},
+    "preprocess": {"scale": 0.5, "mean": [1, 2, 3], "std": 4, "layout": "NHWC"},
+    "quantization": {"method": "msq", "bits": 4, "radius": {"rule": "max", "scale": 0.9, "per": "neuron"}, "block": 32,
+                     "layers": [{"match": "fc.*", "skip": true}]},
+    "memory_per_rank": "512MiB", "threads": 3, "output": "out", "scratch": "/fast"})");
+  const Config config = parse(json);
+  EXPECT_EQ(config.model, "/models/net.h5");
+  EXPECT_EQ(config.calibration.file.lexically_normal(), "/data.h5");
+  EXPECT_EQ(config.calibration.samples, 25000);
+  EXPECT_EQ(config.calibration.shuffle_seed, 7U);
+  ASSERT_TRUE(config.evaluation.has_value());
+  EXPECT_EQ(config.evaluation->labels, "ty");
+  EXPECT_EQ(config.evaluation->samples, 100);
+  EXPECT_EQ(config.preprocess.scale, 0.5);
+  EXPECT_EQ(config.preprocess.mean, (std::vector<double>{1, 2, 3}));
+  EXPECT_EQ(config.preprocess.deviation, std::vector<double>{4});
+  EXPECT_EQ(config.preprocess.layout, Layout::nhwc);
+  const LayerSettings settings = config.settings_for("conv");
+  EXPECT_EQ(settings.method, Method::msq);
+  EXPECT_EQ(settings.levels, 15);
+  EXPECT_EQ(settings.radius.kind, RadiusKind::max);
+  EXPECT_TRUE(settings.radius.per_neuron);
+  EXPECT_EQ(settings.scale(), 0.9);
+  EXPECT_TRUE(config.settings_for("fc1").skip);
+  EXPECT_EQ(config.block, 32);
+  EXPECT_EQ(config.memory_per_rank, Index{512} << 20);
+  EXPECT_EQ(config.threads, 3);
+  EXPECT_EQ(config.output, "/here/out");
+  EXPECT_EQ(config.scratch, "/fast");
+}
+
+TEST(Config, BitsAreSymmetricLevels) {
+  for (int bits = 2; bits <= 8; ++bits)
+    EXPECT_EQ(parse_quantization({{"bits", bits}}).settings_for("x").levels, (1 << bits) - 1);
+  for (const int levels : {2, 3, 16, 256})
+    EXPECT_EQ(parse_quantization({{"levels", levels}}).settings_for("x").levels, levels);
+}
+
+TEST(Config, DefaultScaleFollowsLevelsAndRule) {
+  for (const auto& [levels, scale] :
+       std::vector<std::pair<int, double>>{{2, 3}, {4, 3}, {5, 4}, {8, 4}, {9, 5}, {256, 5}})
+    EXPECT_EQ(parse_quantization({{"levels", levels}}).settings_for("x").scale(), scale) << levels;
+  EXPECT_EQ(parse_quantization({{"levels", 16}, {"radius", {{"rule", "max"}}}}).settings_for("x").scale(), 1);
+}
+
+TEST(Config, AValueAloneChoosesItsRule) {
+  const LayerSettings settings = parse_quantization({{"radius", {{"value", 0.25}}}}).settings_for("x");
+  EXPECT_EQ(settings.radius.kind, RadiusKind::value);
+  EXPECT_EQ(settings.radius.value, 0.25);
+  EXPECT_TRUE(
+      mentions(quantization_refusal({{"radius", {{"rule", "value"}}}}), "quantization.radius.value' is missing"));
+}
+
+TEST(Config, LastMatchingRuleWinsKeyByKey) {
+  const Config config = parse_quantization({{"levels", 4},
+                                            {"radius", {{"scale", 2}}},
+                                            {"layers",
+                                             {{{"match", "fc.*"}, {"levels", 16}, {"radius", {{"per", "neuron"}}}},
+                                              {{"match", "fc2"}, {"bits", 2}, {"method", "msq"}},
+                                              {{"match", ".*3"}, {"skip", true}},
+                                              {{"match", "fc3"}, {"skip", false}}}}});
+  const LayerSettings other = config.settings_for("conv1");
+  EXPECT_EQ(other.levels, 4);
+  EXPECT_FALSE(other.radius.per_neuron);
+  const LayerSettings first = config.settings_for("fc1");
+  EXPECT_EQ(first.levels, 16);
+  EXPECT_TRUE(first.radius.per_neuron);
+  EXPECT_EQ(first.scale(), 2);  // not touched by the rule
+  EXPECT_EQ(first.method, Method::gpfq);
+  const LayerSettings second = config.settings_for("fc2");
+  EXPECT_EQ(second.levels, 3);
+  EXPECT_TRUE(second.radius.per_neuron);
+  EXPECT_EQ(second.method, Method::msq);
+  EXPECT_FALSE(config.settings_for("fc3").skip);
+  EXPECT_TRUE(config.settings_for("conv3").skip);
+  // A match is for the whole name.
+  EXPECT_EQ(config.settings_for("my_fc1").levels, 4);
+}
+
+TEST(ConfigErrors, UnknownKeysNameTheNearest) {
+  EXPECT_TRUE(mentions(refusal(minimal({{"modle", "x"}})), "unknown key 'modle'; did you mean 'model'?"));
+  EXPECT_TRUE(mentions(refusal(minimal({{"calibration", {{"sampels", 3}}}})),
+                       "unknown key 'calibration.sampels'; did you mean 'calibration.samples'?"));
+  EXPECT_TRUE(mentions(refusal(minimal({{"samples", 3}})), "unknown key 'samples'; did you mean"));
+  EXPECT_TRUE(
+      mentions(quantization_refusal({{"radius", {{"scael", 3}}}}), "did you mean 'quantization.radius.scale'?"));
+  EXPECT_TRUE(mentions(refusal(minimal({{"zzzzzzzzzzzzzzzzzzzzzz", 3}})), "--help lists them"));
+}
+
+TEST(ConfigErrors, MissingKeys) {
+  EXPECT_TRUE(mentions(refusal(minimal({{"model", nullptr}})), "'model' is missing"));
+  EXPECT_TRUE(mentions(refusal(minimal({{"calibration", nullptr}})), "'calibration.file' is missing"));
+  EXPECT_TRUE(mentions(refusal(minimal({{"calibration", {{"inputs", nullptr}}}})), "'calibration.inputs' is missing"));
+  EXPECT_TRUE(mentions(refusal(minimal({{"model", ""}})), "'model' is empty"));
+  EXPECT_TRUE(
+      mentions(refusal(minimal({{"evaluation", {{"file", "f"}, {"inputs", "x"}}}})), "'evaluation.labels' is missing"));
+}
+
+TEST(ConfigErrors, WrongTypesAndRanges) {
+  const auto expect = [](const Json& more, const std::string& key, const std::string& found) {
+    const std::string text = refusal(minimal(more));
+    EXPECT_TRUE(mentions(text, "'" + key + "' is " + found + ", expected ")) << more.dump();
+  };
+  expect({{"model", 3}}, "model", "3");
+  expect({{"calibration", {{"samples", "many"}}}}, "calibration.samples", "\"many\"");
+  expect({{"calibration", {{"samples", 1.5}}}}, "calibration.samples", "1.5");
+  expect({{"calibration", {{"samples", -1}}}}, "calibration.samples", "-1");
+  expect({{"calibration", {{"samples", 18446744073709551615ULL}}}}, "calibration.samples", "18446744073709551615");
+  expect({{"calibration", "data.h5"}}, "calibration", "\"data.h5\"");
+  expect({{"calibration", {{"shuffle_seed", -4}}}}, "calibration.shuffle_seed", "-4");
+  expect({{"preprocess", {{"scale", 0}}}}, "preprocess.scale", "0");
+  expect({{"preprocess", {{"mean", Json::array()}}}}, "preprocess.mean", "[]");
+  expect({{"preprocess", {{"std", {1, 0}}}}}, "preprocess.std", "[1,0]");
+  expect({{"preprocess", {{"std", {1, "x"}}}}}, "preprocess.std", "[1,\"x\"]");
+  expect({{"preprocess", {{"layout", "CHW"}}}}, "preprocess.layout", "\"CHW\"");
+  expect({{"quantization", {{"method", "gptq"}}}}, "quantization.method", "\"gptq\"");
+  expect({{"quantization", {{"levels", 1}}}}, "quantization.levels", "1");
+  expect({{"quantization", {{"levels", 257}}}}, "quantization.levels", "257");
+  expect({{"quantization", {{"bits", 1}}}}, "quantization.bits", "1");
+  expect({{"quantization", {{"bits", 9}}}}, "quantization.bits", "9");
+  expect({{"quantization", {{"radius", {{"rule", "mean"}}}}}}, "quantization.radius.rule", "\"mean\"");
+  expect({{"quantization", {{"radius", {{"scale", 0}}}}}}, "quantization.radius.scale", "0");
+  expect({{"quantization", {{"radius", {{"value", -1}}}}}}, "quantization.radius.value", "-1");
+  expect({{"quantization", {{"radius", {{"per", "tensor"}}}}}}, "quantization.radius.per", "\"tensor\"");
+  expect({{"quantization", {{"block", -1}}}}, "quantization.block", "-1");
+  expect({{"quantization", {{"layers", {{"match", "x"}}}}}}, "quantization.layers", "{\"match\":\"x\"}");
+  expect({{"threads", 0}}, "threads", "0");
+  expect({{"threads", "two"}}, "threads", "\"two\"");
+  expect({{"memory_per_rank", true}}, "memory_per_rank", "true");
+  expect({{"output", 7}}, "output", "7");
+  EXPECT_TRUE(mentions(refusal(minimal({{"memory_per_rank", "much"}})), "much"));
+  EXPECT_TRUE(mentions(refusal(minimal({{"memory_per_rank", "-1GiB"}})), "-1GiB"));
+}
+
+TEST(ConfigErrors, BothBitsAndLevels) {
+  EXPECT_TRUE(mentions(quantization_refusal({{"levels", 3}, {"bits", 2}}), "both given"));
+  EXPECT_TRUE(
+      mentions(quantization_refusal({{"layers", {{{"match", "x"}, {"levels", 3}, {"bits", 2}}}}}), "both given"));
+}
+
+TEST(ConfigErrors, RulesAreCheckedWithTheirPlace) {
+  const auto rule_refusal = [](const Json& rule) {
+    return quantization_refusal({{"layers", {{{"match", "ok"}}, rule}}});
+  };
+  EXPECT_TRUE(mentions(rule_refusal({{"match", "fc("}}), "'quantization.layers[1].match' is \"fc(\""));
+  EXPECT_TRUE(mentions(rule_refusal({{"levels", 3}}), "quantization.layers[1].match"));
+  EXPECT_TRUE(mentions(rule_refusal({{"match", 3}}), "quantization.layers[1].match"));
+  EXPECT_TRUE(mentions(rule_refusal({{"match", "x"}, {"skip", "yes"}}), "quantization.layers[1].skip"));
+  EXPECT_TRUE(mentions(rule_refusal({{"match", "x"}, {"block", 3}}), "not a key of a layer rule"));
+  EXPECT_TRUE(mentions(rule_refusal({{"match", "x"}, {"levle", 3}}), "in quantization.layers[1]"));
+  EXPECT_TRUE(mentions(rule_refusal({{"match", "x"}, {"levels", 500}}), "quantization.layers[1]"));
+  EXPECT_TRUE(mentions(rule_refusal("fc"), "quantization.layers[1]"));
+}
+
+/// load_config_text of a file with `text`.
+std::string load(const std::string& text, const std::vector<std::string>& overrides) {
+  const test::TempFolder folder;
+  test::write_text(folder / "job.json", text);
+  return load_config_text(folder / "job.json", overrides);
+}
+Json load_json(const std::vector<std::string>& overrides) { return Json::parse(load(minimal().dump(), overrides)); }
+
+TEST(Overrides, SetDottedKeys) {
+  const Json json = load_json({"quantization.levels=16", "quantization.radius.scale=2.5", "threads=2",
+                               "output=elsewhere", "calibration.shuffle_seed=null", "preprocess.mean=[1,2]",
+                               "memory_per_rank=1048576", "scratch=/fast=disk"});
+  EXPECT_EQ(json["quantization"]["levels"], 16);
+  EXPECT_EQ(json["quantization"]["radius"]["scale"], 2.5);
+  EXPECT_EQ(json["threads"], 2);
+  EXPECT_EQ(json["output"], "elsewhere");
+  EXPECT_TRUE(json["calibration"]["shuffle_seed"].is_null());
+  EXPECT_EQ(json["preprocess"]["mean"], (Json{1, 2}));
+  EXPECT_EQ(json["memory_per_rank"], "1048576");
+  EXPECT_EQ(json["scratch"], "/fast=disk");
+  EXPECT_EQ(json["calibration"]["file"], "data.h5");  // what was there stays
+  EXPECT_EQ(parse(json).memory_per_rank, 1048576);
+}
+
+TEST(Overrides, LaterOnesWinAndBitsReplaceLevels) {
+  EXPECT_EQ(load_json({"threads=2", "threads=3"})["threads"], 3);
+  const Json bits = load_json({"quantization.levels=16", "quantization.bits=2"});
+  EXPECT_FALSE(bits["quantization"].contains("levels"));
+  EXPECT_EQ(parse(bits).settings_for("x").levels, 3);
+  const Json levels = load_json({"quantization.bits=2", "quantization.levels=16"});
+  EXPECT_EQ(parse(levels).settings_for("x").levels, 16);
+}
+
+TEST(Overrides, MistakesAreNamed) {
+  const auto refused = [](const std::string& assignment) {
+    return input_error([&] { static_cast<void>(load_json({assignment})); });
+  };
+  EXPECT_TRUE(mentions(refused("threads"), "--set 'threads': expected key=value"));
+  EXPECT_TRUE(mentions(refused("=3"), "--set '=3'"));
+  EXPECT_TRUE(mentions(refused("thread=3"), "unknown key 'thread'; did you mean 'threads'?"));
+  EXPECT_TRUE(mentions(refused("quantization=3"), "'quantization' is a section"));
+  EXPECT_TRUE(mentions(refused("quantization.radius={}"), "'quantization.radius' is a section"));
+  const std::string not_object =
+      input_error([&] { static_cast<void>(load(R"({"quantization": 3})", {"quantization.levels=3"})); });
+  EXPECT_TRUE(mentions(not_object, "'quantization' is not an object"));
+  EXPECT_TRUE(mentions(refusal(load_json({"threads=many"})), "'threads' is \"many\", expected an integer"));
+}
+
+TEST(ConfigFile, MustBeReadableJson) {
+  const test::TempFolder folder;
+  const auto refused = [&](const std::string& name) {
+    const std::string text = input_error([&] { static_cast<void>(load_config_text(folder / name, {})); });
+    EXPECT_TRUE(mentions(text, name));
+    return text;
+  };
+  static_cast<void>(refused("none.json"));
+  std::filesystem::create_directory(folder / "folder.json");
+  static_cast<void>(refused("folder.json"));
+  test::write_text(folder / "empty.json", "");
+  EXPECT_TRUE(mentions(refused("empty.json"), "is not JSON"));
+  test::write_text(folder / "cut.json", minimal().dump().substr(0, 30));
+  EXPECT_TRUE(mentions(refused("cut.json"), "is not JSON"));
+  test::write_text(folder / "list.json", "[1, 2]");
+  EXPECT_TRUE(mentions(refused("list.json"), "expected an object"));
+  test::write_text(folder / "bytes.json", "{\"model\": \"\xff\xfe\"}");
+  EXPECT_TRUE(mentions(refused("bytes.json"), "is not JSON"));
+  test::write_text(folder / "commented.json", "// why\n" + minimal().dump());
+  EXPECT_NO_THROW(static_cast<void>(load_config_text(folder / "commented.json", {})));
+}
+
+TEST(ConfigFile, DeepNestingIsRefused) {
+  const std::string deep = "{\"model\": " + std::string(100000, '[') + std::string(100000, ']') + "}";
+  EXPECT_TRUE(mentions(input_error([&] { static_cast<void>(load(deep, {})); }), "nested deeper"));
+  EXPECT_TRUE(
+      mentions(input_error([&] { static_cast<void>(parse_config(deep, "/here", "job.json")); }), "nested deeper"));
+}
+
+TEST(ConfigHelp, ListsEveryKey) {
+  for (const ConfigKey& key : config_keys()) {
+    EXPECT_TRUE(mentions(config_help(), key.name));
+    EXPECT_FALSE(key.help.empty()) << key.name;
+  }
+}
+
+}  // namespace
+}  // namespace gpfq::job

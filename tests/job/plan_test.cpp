@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+// The plan is arithmetic: checked for thousands of ranks in one process. What results depend on
+// must not move with ranks or memory.
+#include "gpfq/job/plan.hpp"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "gpfq/quant/tile_path.hpp"
+#include "support/errors.hpp"
+#include "support/networks.hpp"
+
+namespace gpfq::job {
+namespace {
+
+using Json = nlohmann::json;
+using test::input_error;
+using test::mentions;
+
+Config config_with(const Json& more = Json::object()) {
+  Json json = {{"model", "m"}, {"calibration", {{"file", "d"}, {"inputs", "x"}}}, {"memory_per_rank", "1TiB"}};
+  json.merge_patch(more);
+  return parse_config(json.dump(), "/here", "job.json");
+}
+
+/// A network of dense layers by its shapes alone: no weights are made, however wide it is.
+net::Graph graph_of(const std::vector<Index>& widths) {
+  net::Graph graph;
+  for (std::size_t i = 0; i < widths.size(); ++i) {
+    net::Node node;
+    node.name = i == 0 ? "input" : fmt::format("fc{}", i);
+    node.shape = {widths[i]};
+    if (i > 0) {
+      node.op = net::Op::dense;
+      node.inputs = {static_cast<int>(i) - 1};
+      node.parameters["weight"] = node.name + ".weight";
+      graph.tensors[node.name + ".weight"] = {widths[i], widths[i - 1]};
+    }
+    graph.nodes.push_back(node);
+  }
+  graph.output = graph.size() - 1;
+  return graph;
+}
+
+/// What results depend on.
+std::string numbers_of(const JobPlan& plan) {
+  std::string text = fmt::format("chunk {} tile {};", plan.sample_chunk, plan.neuron_tile);
+  for (const LayerPlan& layer : plan.layers)
+    text += fmt::format(" {} m{} N{} b{} c{} {} n{} t{};", layer.name, layer.path.samples, layer.path.inputs,
+                        layer.path.block_width, layer.path.sample_chunk, layer.path.shared, layer.neurons,
+                        layer.tile_width);
+  return text;
+}
+
+TEST(Plan, DescribesEveryLayer) {
+  const net::Model model = test::random_mlp({150, 120, 45, 10}, 1);
+  const JobPlan plan = make_plan(model.graph, config_with(), 2500);
+  ASSERT_EQ(plan.layers.size(), 3U);
+  EXPECT_EQ(plan.samples, 2500);
+  const LayerPlan& first = plan.layers[0];
+  EXPECT_EQ(first.name, "fc1");
+  EXPECT_EQ(first.tensor, "fc1.weight");
+  EXPECT_EQ(first.neurons, 120);
+  EXPECT_EQ(first.path.inputs, 150);
+  EXPECT_EQ(first.path.samples, 2500);
+  EXPECT_TRUE(first.path.shared);  // the first quantized layer reads what both networks share
+  EXPECT_FALSE(plan.layers[1].path.shared);
+  EXPECT_EQ(first.flops, 4.0 * 2500 * 150 * 120);
+  EXPECT_EQ(plan.layers[1].flops, 6.0 * 2500 * 120 * 45);
+  EXPECT_EQ(plan.layers[2].path.block_width, 45);  // no wider than the layer
+}
+
+TEST(Plan, SkippedLayersShareTheirInputsWithTheNext) {
+  const net::Model model = test::random_mlp({20, 30, 40, 10}, 1);
+  const Config config = config_with({{"quantization", {{"layers", {{{"match", "fc1"}, {"skip", true}}}}}}});
+  const JobPlan plan = make_plan(model.graph, config, 100);
+  EXPECT_EQ(plan.quantized_layers().size(), 2U);
+  EXPECT_FALSE(plan.layers[0].quantized);
+  EXPECT_TRUE(plan.layers[1].path.shared);
+  EXPECT_FALSE(plan.layers[2].path.shared);
+}
+
+TEST(Plan, DifferingNodesAreThoseDownstream) {
+  const net::Graph graph = graph_of({4, 4, 4, 4});
+  EXPECT_EQ(differing_nodes(graph, {false, false, true, false}), (std::vector<bool>{false, false, true, true}));
+  EXPECT_EQ(differing_nodes(graph, {false, false, false, false}), (std::vector<bool>{false, false, false, false}));
+}
+
+TEST(Plan, NumbersDoNotDependOnMemory) {
+  const net::Graph graph = graph_of({784, 500, 300, 10});
+  const std::string expected = numbers_of(make_plan(graph, config_with(), 25000));
+  const Index smallest = make_plan(graph, config_with(), 25000).smallest_memory();
+  for (const Index memory : {smallest, smallest + 1, 2 * smallest, 100 * smallest})
+    EXPECT_EQ(numbers_of(make_plan(graph, config_with({{"memory_per_rank", memory}}), 25000)), expected);
+  EXPECT_EQ(numbers_of(make_plan(graph, config_with({{"threads", 7}, {"output", "o"}}), 25000)), expected);
+}
+
+class SmallestMemory : public testing::TestWithParam<std::vector<Index>> {};
+
+TEST_P(SmallestMemory, IsAcceptedAndOneByteLessIsNot) {
+  const net::Graph graph = graph_of(GetParam());
+  for (const Index samples : {Index{1}, Index{100}, Index{50000}}) {
+    const JobPlan plan = make_plan(graph, config_with(), samples);
+    const Index smallest = plan.smallest_memory();
+    EXPECT_NO_THROW(static_cast<void>(make_plan(graph, config_with({{"memory_per_rank", smallest}}), samples)));
+    const std::string text = input_error([&] {
+      static_cast<void>(make_plan(graph, config_with({{"memory_per_rank", smallest - 1}}), samples));
+    });
+    EXPECT_TRUE(mentions(text, "'memory_per_rank'"));
+    EXPECT_TRUE(mentions(text, fmt::format("{} bytes", smallest)));
+    // At the smallest, a block and a tile fit, and a chunk in propagation.
+    for (const LayerPlan& layer : plan.layers) {
+      EXPECT_LE(quant::InputBlock::bytes(layer.path) + quant::TilePath::bytes(layer.path, layer.tile_width), smallest);
+      EXPECT_GE(tiles_per_wave(layer, smallest), 1);
+    }
+    EXPECT_GE(samples_per_wave(plan, graph, 0, graph.size(), smallest), plan.sample_chunk);
+    EXPECT_LE(plan.weight_tile_bytes + plan.sample_chunk * propagation_bytes_per_sample(graph, 0, graph.size()),
+              smallest);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Widths, SmallestMemory,
+                         testing::Values(std::vector<Index>{1, 1}, std::vector<Index>{784, 500, 300, 10},
+                                         std::vector<Index>{25088, 4096, 4096, 1000},
+                                         std::vector<Index>{65536, 65536}));
+
+TEST(Waves, FillTheMemoryAndNoMore) {
+  const net::Graph graph = graph_of({4096, 4096});
+  const JobPlan plan = make_plan(graph, config_with(), 10000);
+  const LayerPlan& layer = plan.layers[0];
+  const Index block = quant::InputBlock::bytes(layer.path);
+  const Index tile = quant::TilePath::bytes(layer.path, layer.tile_width);
+  EXPECT_EQ(tiles_per_wave(layer, block + tile), 1);
+  EXPECT_EQ(tiles_per_wave(layer, block + 2 * tile - 1), 1);
+  EXPECT_EQ(tiles_per_wave(layer, block + 2 * tile), 2);
+  EXPECT_EQ(tiles_per_wave(layer, block + 9 * tile + 5), 9);
+  const Index chunk = plan.sample_chunk * propagation_bytes_per_sample(graph, 0, 2);
+  EXPECT_EQ(samples_per_wave(plan, graph, 0, 2, plan.weight_tile_bytes + 3 * chunk), 3 * plan.sample_chunk);
+  EXPECT_EQ(samples_per_wave(plan, graph, 0, 2, plan.weight_tile_bytes + 3 * chunk - 1), 2 * plan.sample_chunk);
+}
+
+TEST(Shards, CoverEveryNeuronOnceOnAnyNumberOfRanks) {
+  for (const Index neurons : {Index{1}, Index{10}, Index{500}, Index{4096}, Index{65536}, Index{1000003}}) {
+    const LayerPlan layer = make_plan(graph_of({8, neurons}), config_with(), 10).layers[0];
+    EXPECT_EQ(layer.tile_width % alignment_floats, 0);
+    for (const int ranks : {1, 2, 3, 7, 64, 1000, 4096}) {
+      const ShardPlan shard(layer.neurons, layer.tile_width, ranks);
+      Index next = 0;
+      Index most = 0;
+      for (int rank = 0; rank < ranks; ++rank) {
+        const Range items = shard.items_of(rank);
+        if (items.empty()) continue;
+        ASSERT_EQ(items.begin, next);
+        ASSERT_EQ(items.begin % layer.tile_width, 0);
+        next = items.end;
+        most = std::max(most, shard.pieces_of(rank).size());
+      }
+      EXPECT_EQ(next, neurons);
+      EXPECT_EQ(most, shard.most_pieces());
+      EXPECT_LE(most, ceil_div(shard.piece_count(), ranks));
+    }
+  }
+}
+
+TEST(Plan, ManyRanksOnAVeryWideLayer) {
+  // 2^20 × 2^18 weights, 2^17 samples: products of extents go beyond 2^31 and 2^53 without harm.
+  const Index inputs = Index{1} << 20;
+  const Index neurons = Index{1} << 18;
+  const Index samples = Index{1} << 17;
+  const net::Graph graph = graph_of({inputs, neurons});
+  const JobPlan plan = make_plan(graph, config_with(), samples);
+  EXPECT_EQ(plan.layers[0].flops, 4.0 * 0x1p55);
+  EXPECT_EQ(plan.output_bytes, inputs * neurons * 4);
+  EXPECT_GE(plan.store_bytes, samples * inputs * 4);
+  // No matrix of all weights, of all activations or of N×N is in the smallest memory.
+  EXPECT_LT(plan.smallest_memory(), Index{20} << 30);
+  EXPECT_TRUE(mentions(plan_table(plan, config_with(), 4096), "4096 ranks"));
+}
+
+TEST(Plan, PropagationAloneNeedsNoLayers) {
+  const net::Graph graph = graph_of({784, 500, 300, 10});
+  const JobPlan plan = plan_propagation(graph, config_with());
+  const JobPlan whole = make_plan(graph, config_with(), 100);
+  EXPECT_EQ(plan.sample_chunk, whole.sample_chunk);
+  EXPECT_EQ(plan.neuron_tile, whole.neuron_tile);
+  const Index smallest = plan.smallest_memory();
+  EXPECT_NO_THROW(static_cast<void>(plan_propagation(graph, config_with({{"memory_per_rank", smallest}}))));
+  EXPECT_THROW(static_cast<void>(plan_propagation(graph, config_with({{"memory_per_rank", smallest - 1}}))), Error);
+}
+
+TEST(PlanErrors, RulesThatMatchNothing) {
+  const Config config = config_with({{"quantization", {{"layers", {{{"match", "conv.*"}, {"levels", 4}}}}}}});
+  const std::string text = input_error([&] { static_cast<void>(make_plan(graph_of({4, 3, 2}), config, 10)); });
+  EXPECT_TRUE(mentions(text, "'conv.*' matches no layer"));
+  EXPECT_TRUE(mentions(text, "fc1, fc2"));
+}
+
+TEST(PlanErrors, NothingToQuantize) {
+  const Config config = config_with({{"quantization", {{"layers", {{{"match", ".*"}, {"skip", true}}}}}}});
+  EXPECT_TRUE(mentions(input_error([&] {
+                         static_cast<void>(make_plan(graph_of({4, 3, 2}), config, 10));
+                       }),
+                       "nothing to quantize"));
+}
+
+TEST(Plan, BlockIsAsAskedFor) {
+  const Config config = config_with({{"quantization", {{"block", 17}}}});
+  const JobPlan plan = make_plan(graph_of({100, 30, 5}), config, 10);
+  EXPECT_EQ(plan.layers[0].path.block_width, 17);
+  EXPECT_LT(plan.layers[0].path_bytes, make_plan(graph_of({100, 30, 5}), config_with(), 10).layers[0].path_bytes);
+}
+
+}  // namespace
+}  // namespace gpfq::job
