@@ -135,8 +135,7 @@ KerasValue convert_batch_normalization(const LayerCall& call) {
   const KerasValue input = channels_first(call);
   const Index channels = call.builder.shape(input.node).front();
   const auto values = [&](const char* role, bool is_there, float fallback) {
-    return net::make_source({channels}, is_there ? call.weights.vector(name, role, channels)
-                                                 : std::vector<float>(static_cast<std::size_t>(channels), fallback));
+    return channel_source(is_there ? call.weights.vector(name, role, channels) : std::vector<float>{fallback}, channels);
   };
   const double epsilon = call.layer.number("epsilon", 1e-3);
   Layer layer{.name = name, .op = net::Op::batch_norm, .attributes = {{"epsilon", {epsilon}}}};
@@ -168,16 +167,14 @@ KerasValue convert_rescaling(const LayerCall& call) {
   const bool is_per_channel = scale.size() > 1 || shift.size() > 1;
   const KerasValue input = is_per_channel ? channels_first(call) : call.input();
   const Index channels = call.builder.shape(input.node).front();
-  Layer layer{.name = call.layer.name(), .op = net::Op::batch_norm, .attributes = {{"epsilon", {0.0}}}};
-  const auto add = [&](const char* role, std::vector<float> values) {
-    if (values.size() == 1) values.resize(static_cast<std::size_t>(channels), values.front());
-    if (static_cast<Index>(values.size()) != channels) call.layer.fail("scale", fmt::format("one or {} numbers", channels));
-    layer.parameters.emplace(role, net::make_source({channels}, std::move(values)));
-  };
-  add("scale", std::move(scale));
-  add("shift", std::move(shift));
-  add("mean", {0.0F});
-  add("variance", {1.0F});
+  for (const char* key : {"scale", "offset"}) {
+    const std::size_t count = key == std::string_view("scale") ? scale.size() : shift.size();
+    if (count != 1 && static_cast<Index>(count) != channels) call.layer.fail(key, fmt::format("one or {} numbers", channels));
+  }
+  Layer layer{.name = call.layer.name(),
+              .op = net::Op::batch_norm,
+              .attributes = {{"epsilon", {0.0}}},
+              .parameters = affine_parameters(std::move(scale), std::move(shift), channels)};
   return {call.builder.add(std::move(layer), {input.node}), input.is_turned};
 }
 

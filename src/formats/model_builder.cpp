@@ -45,6 +45,21 @@ bool is_subsampling(const net::Node& node) {
 
 }  // namespace
 
+net::TensorSource channel_source(std::vector<float> values, Index channels) {
+  if (values.size() != 1) return net::make_source({channels}, std::move(values));
+  const float value = values.front();
+  return {{channels}, [value](Index, Index count, float* out) { std::fill(out, out + count, value); }};
+}
+
+Parameters affine_parameters(std::vector<float> scale, std::vector<float> shift, Index channels) {
+  Parameters parameters;
+  parameters.emplace("scale", channel_source(std::move(scale), channels));
+  parameters.emplace("shift", channel_source(std::move(shift), channels));
+  parameters.emplace("mean", channel_source({0.0F}, channels));
+  parameters.emplace("variance", channel_source({1.0F}, channels));
+  return parameters;
+}
+
 int ModelBuilder::add(Layer layer, std::vector<int> inputs) {
   const int index = draft_.size();
   net::Node node;

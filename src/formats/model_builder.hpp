@@ -15,6 +15,13 @@ namespace gpfq::formats {
 using Attributes = std::map<std::string, std::vector<double>>;
 using Parameters = std::map<std::string, net::TensorSource>;  ///< role ("weight", "scale", ...) -> values
 
+/// One value per channel: `values` has `channels` of them, or one for all, which takes no memory per channel (a small
+/// file may claim any number).
+[[nodiscard]] net::TensorSource channel_source(std::vector<float> values, Index channels);
+
+/// scale · x + shift per channel, as the parameters of a batch_norm node with epsilon 0.
+[[nodiscard]] Parameters affine_parameters(std::vector<float> scale, std::vector<float> shift, Index channels);
+
 /// A layer as its importer describes it: everything but its place in the graph.
 struct Layer {
   std::string name;  ///< as in the file; made unique and fit for files by finish()

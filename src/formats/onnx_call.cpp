@@ -149,7 +149,7 @@ Value Call::add_linear(net::Op op, const Constant& weight, Attributes attributes
   return Activation{builder().add(std::move(layer), {activation(0)})};
 }
 
-std::vector<float> channel_values(const Call& call, std::size_t i, const Shape& sample) {
+std::vector<float> channel_values(const Call& call, std::size_t i, const Shape& sample, bool repeat) {
   const Constant& constant = call.constant(i);
   const Shape shape = constant.shape();
   const std::size_t rank = sample.size() + 1;
@@ -162,7 +162,7 @@ std::vector<float> channel_values(const Call& call, std::size_t i, const Shape& 
           fmt::format("with a constant of shape {} on samples of {}", to_string(shape), to_string(sample)));
   }
   std::vector<float> values = read_floats(call.file(), *constant.tensor);
-  if (values.size() == 1) values.resize(static_cast<std::size_t>(sample.front()), values.front());
+  if (values.size() == 1 && repeat) values.resize(static_cast<std::size_t>(sample.front()), values.front());
   return values;
 }
 

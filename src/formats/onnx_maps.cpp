@@ -96,7 +96,7 @@ Value convert_conv(const Call& call) {
   Parameters parameters;
   parameters.emplace("weight", rows_source(call.file(), weight));
   if (call.has_input(2)) {
-    parameters.emplace("bias", net::make_source({extents[0]}, channel_values(call, 2, {extents[0]})));
+    parameters.emplace("bias", net::make_source({extents[0]}, channel_values(call, 2, {extents[0]}, true)));
   }
   const Index groups = call.integer_attribute("group", 1);
   if (groups < 1 || groups > extents[0]) throw_input("attribute 'group' is {}; the layer has {} filters", groups, extents[0]);

@@ -36,7 +36,7 @@ Value convert_gemm(const Call& call) {
   net::TensorSource rows = matrix_source(call.file(), weight, !is_outputs_first, call.float_attribute("alpha", 1.0));
   if (call.has_input(2)) {
     const double beta = call.float_attribute("beta", 1.0);
-    std::vector<float> bias = channel_values(call, 2, {rows.shape.front()});
+    std::vector<float> bias = channel_values(call, 2, {rows.shape.front()}, true);
     for (float& value : bias) value = static_cast<float>(beta * static_cast<double>(value));
     parameters.emplace("bias", vector_source(std::move(bias)));
   }
@@ -53,16 +53,6 @@ Value convert_matmul(const Call& call) {
 }
 
 // ------------------------------------------------------------------------------ normalization
-
-Parameters affine_parameters(std::vector<float> scale, std::vector<float> shift) {
-  const std::size_t channels = scale.size();
-  Parameters parameters;
-  parameters.emplace("scale", vector_source(std::move(scale)));
-  parameters.emplace("shift", vector_source(std::move(shift)));
-  parameters.emplace("mean", vector_source(std::vector<float>(channels, 0.0F)));
-  parameters.emplace("variance", vector_source(std::vector<float>(channels, 1.0F)));
-  return parameters;
-}
 
 Value convert_batch_normalization(const Call& call) {
   if (call.integer_attribute("training_mode", 0) != 0) throw Unsupported("in training mode");
@@ -97,9 +87,9 @@ bool is_bias(const Call& call, std::size_t computed) {
 Value convert_affine(const Call& call, std::size_t computed) {
   const std::size_t other = 1 - computed;
   const int input = call.activation(computed);
-  std::vector<float> c = channel_values(call, other, call.sample_shape(computed));
+  const std::vector<float> c = channel_values(call, other, call.sample_shape(computed), false);
   if (is_bias(call, computed)) {
-    call.builder().add_bias(input, vector_source(std::move(c)));
+    call.builder().add_bias(input, vector_source(channel_values(call, other, call.sample_shape(computed), true)));
     return Activation{input};
   }
   const std::string& type = call.type();
@@ -116,8 +106,9 @@ Value convert_affine(const Call& call, std::size_t computed) {
       if (!std::isfinite(scale[i])) throw_input("node '{}' divides by {}", display_name(call.node()), c[i]);
     }
   }
+  const Index channels = call.sample_shape(computed).front();
   return call.add(net::Op::batch_norm, input, {{"epsilon", {0.0}}},
-                  affine_parameters(std::move(scale), std::move(shift)));
+                  affine_parameters(std::move(scale), std::move(shift), channels));
 }
 
 /// x · sigmoid(x) and x · hard_sigmoid(x), which exporters write as two nodes: swish, hard_swish.
@@ -186,7 +177,7 @@ Value convert_activation(const Call& call) {
 }
 
 Value convert_prelu(const Call& call) {
-  const std::vector<float> slopes = channel_values(call, 1, call.sample_shape(0));
+  const std::vector<float> slopes = channel_values(call, 1, call.sample_shape(0), false);
   if (std::adjacent_find(slopes.begin(), slopes.end(), std::not_equal_to<>()) != slopes.end()) {
     throw Unsupported("with several slopes");
   }

@@ -89,9 +89,9 @@ struct Operator {
   std::vector<std::string_view> attributes = {};
 };
 
-/// Constant i as one value per channel (dimension 0) of a sample, broadcast as ONNX does.
-/// @throws Unsupported where it varies along another dimension.
-[[nodiscard]] std::vector<float> channel_values(const Call& call, std::size_t i, const Shape& sample);
+/// Constant i as one value per channel (dimension 0) of a sample, broadcast as ONNX does; one value where it has one,
+/// unless `repeat`. @throws Unsupported where it varies along another dimension.
+[[nodiscard]] std::vector<float> channel_values(const Call& call, std::size_t i, const Shape& sample, bool repeat);
 
 /// The row of the operator table; none for operators that are not supported.
 [[nodiscard]] const Operator* find_operator(const std::string& type);

@@ -149,7 +149,7 @@ void set_costs(const net::Graph& graph, LayerPlan& plan) {
     plan.tile_bytes = quant::Tile::bytes(plan.path.inputs, plan.path.block_width, plan.tile_width) +
                       quant::gram_path_bytes(plan.path.inputs, plan.path.block_width, plan.tile_width);
   } else if (plan.form == Form::residual) {
-    plan.flops = entries * residual_cost(plan, plan.path.block_width);
+    plan.flops = entries * static_cast<double>(plan.problem_neurons) * (plan.path.shared ? 4 : 6);
     plan.shared_bytes = quant::InputBlock::bytes(plan.path) + window;
     plan.tile_bytes = quant::TilePath::bytes(plan.path, plan.tile_width);
   } else {

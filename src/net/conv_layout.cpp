@@ -25,13 +25,20 @@ void copy_strided(const float* from, Index stride, Index count, float* to) {
     for (Index i = 0; i < count; ++i) to[i] = from[i * stride];
 }
 
-/// One row of one phase: columns first, first + stride, ... of a map's row, zeros where it has none.
-void fill_row(const float* map_row, Index map_width, Index first, Index stride, Index width, float* out) {
-  const Index begin = first >= 0 ? 0 : std::min(width, ceil_div(-first, stride));
-  const Index end = first >= map_width ? begin : std::max(begin, std::min(width, (map_width - 1 - first) / stride + 1));
-  std::fill(out, out + begin, 0.0F);
-  if (begin < end) copy_strided(map_row + (first + begin * stride), stride, end - begin, out + begin);
-  std::fill(out + end, out + width, 0.0F);
+/// Columns of a copy whose first is column `first` of the map.
+CopiedColumns copied_columns(const ConvGeometry& g, Index first, Index row_width) {
+  const Index stride = g.stride_width;
+  const Index begin = first >= 0 ? 0 : std::min(row_width, ceil_div(-first, stride));
+  const Index end = first >= g.width ? begin : std::max(begin, std::min(row_width, (g.width - 1 - first) / stride + 1));
+  return {begin, end, first + begin * stride};
+}
+
+/// One row of one phase, zeros where the map has none.
+void fill_row(const float* map_row, const CopiedColumns& columns, Index stride, Index row_width, float* out) {
+  std::fill(out, out + columns.begin, 0.0F);
+  if (columns.begin < columns.end)
+    copy_strided(map_row + columns.from, stride, columns.end - columns.begin, out + columns.begin);
+  std::fill(out + columns.end, out + row_width, 0.0F);
 }
 
 bool reads_maps_themselves(const ConvGeometry& g) {
@@ -81,6 +88,8 @@ ConvLayout::ConvLayout(const ConvGeometry& geometry)
   channel_stride_ = (round_up(phase_count * phase_size, alignment_floats) / alignment_floats | 1) * alignment_floats;
   map_floats_ = in_place_ ? 0 : channels * channel_stride_ + panel_width_;
 
+  for (const Index phase : horizontal_.phases)
+    columns_.push_back(copied_columns(geometry, phase - geometry.pad_left, row_width_));
   for (Index channel = 0; channel < channels; ++channel)
     for (std::size_t row = 0; row < vertical_.slots.size(); ++row)
       for (std::size_t column = 0; column < horizontal_.slots.size(); ++column) {
@@ -104,14 +113,14 @@ void ConvLayout::fill(const float* group_maps, Index first_row, Index rows, floa
   for (Index channel = 0; channel < g.channels_per_group(); ++channel) {
     float* to = out + channel * channel_stride_;
     for (const Index vertical_phase : vertical_.phases)
-      for (const Index horizontal_phase : horizontal_.phases) {
+      for (const CopiedColumns& columns : columns_) {
         for (Index row = 0; row < rows + vertical_.halo; ++row) {
           const Index map_row = (first_row + row) * g.stride_height + vertical_phase - g.pad_top;
           if (map_row < 0 || map_row >= g.height)
             std::fill(to + row * row_width_, to + (row + 1) * row_width_, 0.0F);
           else
-            fill_row(group_maps + channel * map_size + map_row * g.width, g.width, horizontal_phase - g.pad_left,
-                     g.stride_width, row_width_, to + row * row_width_);
+            fill_row(group_maps + channel * map_size + map_row * g.width, columns, g.stride_width, row_width_,
+                     to + row * row_width_);
         }
         to += phase_rows * row_width_;
       }

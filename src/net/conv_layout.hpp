@@ -20,6 +20,13 @@ struct AxisPhases {
   AxisPhases(Index kernel, Index dilation, Index stride, bool one_per_tap);
 };
 
+/// The part of a copy's row that comes from the map: the rest lies in the padding.
+struct CopiedColumns {
+  Index begin = 0;  ///< in the copy
+  Index end = 0;
+  Index from = 0;  ///< in the map, of `begin`
+};
+
 /// The maps of one group, for a strip of output rows: [channel][vertical phase][horizontal phase][row][column], a row
 /// being output_width + halo wide. Output (row, column) is then flat position row · row_width + column, input t of
 /// flat position p is values[offsets[t] + p], and the row_width − output_width positions between rows are not used.
@@ -77,6 +84,7 @@ class ConvLayout {
   Index panel_width_ = 0;
   Index channel_stride_ = 0;
   Index map_floats_ = 0;
+  std::vector<CopiedColumns> columns_;  ///< per horizontal phase
   std::vector<Index> offsets_;
 };
 

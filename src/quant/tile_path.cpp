@@ -99,6 +99,13 @@ void TilePath::widen_residual_bound(const InputBlock& block) {
   }
 }
 
+TileStatistics TilePath::statistics() const {
+  TileStatistics statistics{tile_.saturated(), tile_.zeros(), 0};
+  for (Index j = 0; j < neurons(); ++j)
+    for (const float u : residual(j)) statistics.residual_squared_norm += static_cast<double>(u) * u;
+  return statistics;
+}
+
 std::vector<float> TilePath::residual(Index neuron) const {
   require(neuron >= 0 && neuron < neurons(), "TilePath::residual: no such neuron");
   std::vector<float> rows;

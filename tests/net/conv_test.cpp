@@ -5,7 +5,7 @@
 
 #include <cmath>
 
-#include "error_testing.hpp"
+#include "support/errors.hpp"
 #include "gpfq/net/patches.hpp"
 #include "net/window_reference.hpp"
 

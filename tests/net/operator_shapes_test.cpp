@@ -5,7 +5,7 @@
 
 #include <limits>
 
-#include "error_testing.hpp"
+#include "support/errors.hpp"
 #include "gpfq/net/patches.hpp"
 #include "net/operator_testing.hpp"
 
@@ -13,8 +13,8 @@ namespace gpfq::test {
 namespace {
 
 using net::Op;
-using testing::input_error;
-using testing::mentions;
+using test::input_error;
+using test::mentions;
 
 constexpr double huge = 2147483647.0;
 constexpr double infinite = std::numeric_limits<double>::infinity();

@@ -7,14 +7,14 @@
 
 #include <limits>
 
-#include "error_testing.hpp"
+#include "support/errors.hpp"
 #include "net/window_reference.hpp"
 
 namespace gpfq::test {
 namespace {
 
-using testing::fault;
-using testing::mentions;
+using test::fault;
+using test::mentions;
 
 constexpr float untouched = -1234.5F;
 

@@ -13,6 +13,13 @@
 
 namespace gpfq::quant {
 
+/// What became of one tile's weights.
+struct TileStatistics {
+  Index saturated = 0;  ///< weights whose argument lay more than half a spacing beyond the last level
+  Index zeros = 0;      ///< weights whose level is zero
+  double residual_squared_norm = 0;  ///< ‖U‖²_F over the tile's neurons and the rows here
+};
+
 /// Blocked greedy path of a tile; the same codes as the reference path up to rounding at near-ties.
 ///
 /// For each block:  P = XqᵀU;  codes by quantize_block;  U += X W − Xq Q  (one product).
@@ -42,6 +49,8 @@ class TilePath {
   [[nodiscard]] bool finished() const { return tile_.finished(); }
   /// The residual of one neuron over the rows here, in order.
   [[nodiscard]] std::vector<float> residual(Index neuron) const;
+
+  [[nodiscard]] TileStatistics statistics() const;
 
   /// Bytes that an object of these extents holds.
   [[nodiscard]] static Index bytes(const PathShape& shape, Index tile_width);
