@@ -5,9 +5,11 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <sstream>
 
 #include "gpfq/base/error.hpp"
+#include "gpfq/base/text.hpp"
 #include "gpfq/demo/sample.hpp"
 #include "gpfq/job/config.hpp"
 
@@ -55,6 +57,18 @@ void add_commands(CLI::App& app, Request& request) {
   inspect->callback(chosen(Command::inspect));
 }
 
+/// "gpfq quantise": names the word, which the parser's own message does not. Empty where the command is known.
+std::string unknown_command(const CLI::App& app, int argc, const char* const* argv) {
+  const std::string word = argc > 1 ? argv[1] : "";
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(command->get_name());
+  if (word.empty() || word.front() == '-' || std::find(names.begin(), names.end(), word) != names.end()) return "";
+  const std::string meant = nearest_word(word, names);
+  return fmt::format("unknown command '{}'{}\nRun with --help for more information.\n", word,
+                     meant.empty() ? "" : fmt::format("; did you mean '{}'?", meant));
+}
+
 }  // namespace
 
 ParseResult parse_command_line(int argc, const char* const* argv) {
@@ -70,7 +84,8 @@ ParseResult parse_command_line(int argc, const char* const* argv) {
     std::ostringstream problem;
     const bool is_help = app.exit(error, out, problem) == 0;
     result.exit_code = is_help ? 0 : 2;
-    result.text = is_help ? out.str() : "gpfq: " + problem.str();
+    const std::string unknown = unknown_command(app, argc, argv);
+    result.text = is_help ? out.str() : "gpfq: " + (unknown.empty() ? problem.str() : unknown);
     result.request.command = Command::none;
   }
   return result;

@@ -205,9 +205,9 @@ TEST_P(Refusal, IsOneMessageAndLeavesNothing) {
   EXPECT_EQ(test::listing(job.path()), before);
 }
 
-INSTANTIATE_TEST_SUITE_P(Mistakes, Refusal, testing::Combine(testing::Values(1, 3), testing::ValuesIn(mistakes())),
+INSTANTIATE_TEST_SUITE_P(Mistakes, Refusal, testing::Combine(testing::Values(0, 3), testing::ValuesIn(mistakes())),
                          [](const auto& one) {
-                           return fmt::format("{}On{}", std::get<1>(one.param).name, std::get<0>(one.param));
+                           return std::string(std::get<1>(one.param).name) + (std::get<0>(one.param) == 0 ? "Alone" : "OnRanks");
                          });
 
 class FinishedRun : public testing::TestWithParam<int> {};
@@ -224,7 +224,7 @@ TEST_P(FinishedRun, IsKeptWithoutOverwriteAndAfterAFailure) {
   EXPECT_EQ(test::read_text(job / "run/report.json"), report);
 }
 
-INSTANTIATE_TEST_SUITE_P(Ranks, FinishedRun, testing::Values(1, 3));
+INSTANTIATE_TEST_SUITE_P(Ranks, FinishedRun, testing::Values(0, 3));
 
 TEST(SerialRefusal, DemoImportPlanInspect) {
   const SmallJob job;
