@@ -54,7 +54,7 @@ struct LayerUse {
 
 struct ModelConfig {
   std::vector<LayerConfig> layers;
-  std::vector<LayerUse> uses;        ///< each after those it reads; only what the output needs
+  std::vector<LayerUse> uses;  ///< each after those it reads; only what the output needs
   int output = LayerUse::network_input;
   std::string input_name = "input";  ///< the InputLayer's, where there is one
   std::optional<Shape> input_shape;  ///< per sample, where the description has it

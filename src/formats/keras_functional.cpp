@@ -93,10 +93,12 @@ class Calls {
   }
   [[nodiscard]] std::size_t resolve(const Reference& reference) const {
     const auto found = first_.find(reference.layer);
-    if (found == first_.end()) throw_input("'model_config' refers to layer '{}', which it does not list", reference.layer);
+    if (found == first_.end())
+      throw_input("'model_config' refers to layer '{}', which it does not list", reference.layer);
     const std::size_t count = count_.at(reference.layer);
     if (reference.call < 0 || static_cast<std::size_t>(reference.call) >= count) {
-      throw_input("'model_config' refers to call {} of layer '{}', which has {}", reference.call, reference.layer, count);
+      throw_input("'model_config' refers to call {} of layer '{}', which has {}", reference.call, reference.layer,
+                  count);
     }
     return found->second + static_cast<std::size_t>(reference.call);
   }

@@ -71,8 +71,8 @@ net::Model read_model(const std::filesystem::path& path) {
   }
   unsupported.throw_if_any("layers");
   const KerasValue output = *value_at(config.output);
-  const LayerCall end{config.layers.front(), weights, builder, {output}};
-  return std::move(builder).finish(end.plain(output));
+  const int last = output.is_turned ? builder.add_transpose("output", output.node, {1, 2, 0}) : output.node;
+  return std::move(builder).finish(last);
 }
 
 }  // namespace

@@ -88,7 +88,8 @@ KerasValue add_activation(const LayerCall& call, bool is_whole_layer) {
   }
   const std::string layer_class = class_name->get<std::string>();
   const LayerRow* row = layer_class == "Activation" ? nullptr : find_layer(layer_class);
-  if (row == nullptr || row->is_merge || !config->is_object()) throw Unsupported(fmt::format("with activation '{}'", layer_class));
+  if (row == nullptr || row->is_merge || !config->is_object())
+    throw Unsupported(fmt::format("with activation '{}'", layer_class));
   std::string lower = layer_class;
   std::transform(lower.begin(), lower.end(), lower.begin(),
                  [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
@@ -135,7 +136,8 @@ KerasValue convert_batch_normalization(const LayerCall& call) {
   const KerasValue input = channels_first(call);
   const Index channels = call.builder.shape(input.node).front();
   const auto values = [&](const char* role, bool is_there, float fallback) {
-    return channel_source(is_there ? call.weights.vector(name, role, channels) : std::vector<float>{fallback}, channels);
+    return channel_source(is_there ? call.weights.vector(name, role, channels) : std::vector<float>{fallback},
+                          channels);
   };
   const double epsilon = call.layer.number("epsilon", 1e-3);
   Layer layer{.name = name, .op = net::Op::batch_norm, .attributes = {{"epsilon", {epsilon}}}};
@@ -169,7 +171,8 @@ KerasValue convert_rescaling(const LayerCall& call) {
   const Index channels = call.builder.shape(input.node).front();
   for (const char* key : {"scale", "offset"}) {
     const std::size_t count = key == std::string_view("scale") ? scale.size() : shift.size();
-    if (count != 1 && static_cast<Index>(count) != channels) call.layer.fail(key, fmt::format("one or {} numbers", channels));
+    if (count != 1 && static_cast<Index>(count) != channels)
+      call.layer.fail(key, fmt::format("one or {} numbers", channels));
   }
   Layer layer{.name = call.layer.name(),
               .op = net::Op::batch_norm,

@@ -8,8 +8,8 @@
 #include <optional>
 #include <utility>
 
-#include "formats/kernel_window.hpp"
 #include "formats/keras_layers.hpp"
+#include "formats/kernel_window.hpp"
 #include "gpfq/base/error.hpp"
 
 namespace gpfq::formats::keras_reader {
@@ -166,7 +166,8 @@ KerasValue convert_conv(const LayerCall& call) {
   const Shape shape = call.builder.shape(maps.node);
   const KernelWindow window = read_window(call, "kernel_size", shape);
   const Index groups = call.layer.find("groups") != nullptr ? call.layer.integer("groups") : 1;
-  if (groups < 1 || shape[0] % groups != 0) call.layer.fail("groups", fmt::format("a divisor of {} channels", shape[0]));
+  if (groups < 1 || shape[0] % groups != 0)
+    call.layer.fail("groups", fmt::format("a divisor of {} channels", shape[0]));
   net::TensorSource kernel = call.weights.convolution_kernel(call.layer.name(), "kernel");
   const Index filters = call.layer.integer("filters");
   require_kernel(call, kernel, {filters, shape[0] / groups, window.kernel[0], window.kernel[1]});
@@ -178,7 +179,8 @@ KerasValue convert_conv(const LayerCall& call) {
 KerasValue convert_depthwise_conv(const LayerCall& call) {
   const KerasValue maps = call.maps();
   const bool is_keras2 = call.weights.has(call.layer.name(), "depthwise_kernel");
-  const int conv = add_depthwise(call, call.layer.name(), maps, is_keras2 ? "depthwise_kernel" : "kernel", has_bias(call));
+  const int conv =
+      add_depthwise(call, call.layer.name(), maps, is_keras2 ? "depthwise_kernel" : "kernel", has_bias(call));
   return add_activation(call.with_input({conv, maps.is_turned}), false);
 }
 

@@ -47,8 +47,7 @@ int add_global_max(ModelBuilder& builder, const std::string& name, int input) {
   return builder.add({.name = name, .op = net::Op::max_pool, .attributes = pool_attributes(whole)}, {input});
 }
 
-int add_mean(ModelBuilder& builder, const std::string& name, int input, std::vector<Index> axes,
-             bool keep_dimensions) {
+int add_mean(ModelBuilder& builder, const std::string& name, int input, std::vector<Index> axes, bool keep_dimensions) {
   if (axes.empty()) return input;
   std::sort(axes.begin(), axes.end());
   const bool is_whole = axes.size() == builder.shape(input).size();
@@ -62,8 +61,8 @@ int add_mean(ModelBuilder& builder, const std::string& name, int input, std::vec
 int add_padding(ModelBuilder& builder, const std::string& name, int input, const std::vector<Index>& pads,
                 double value) {
   if (std::all_of(pads.begin(), pads.end(), [](Index pad) { return pad == 0; })) return input;
-  return builder.add(
-      {.name = name, .op = net::Op::pad, .attributes = {{"pads", numbers(pads)}, {"value", {value}}}}, {input});
+  return builder.add({.name = name, .op = net::Op::pad, .attributes = {{"pads", numbers(pads)}, {"value", {value}}}},
+                     {input});
 }
 
 }  // namespace gpfq::formats

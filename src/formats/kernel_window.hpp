@@ -43,7 +43,7 @@ void pad_to_same(KernelWindow& window, const Shape& maps, OddPadding odd);
 
 /// Zero or constant padding; nothing is added where all pads are 0.
 /// @param pads  before each axis of a sample, then after each
-[[nodiscard]] int add_padding(ModelBuilder& builder, const std::string& name, int input,
-                              const std::vector<Index>& pads, double value);
+[[nodiscard]] int add_padding(ModelBuilder& builder, const std::string& name, int input, const std::vector<Index>& pads,
+                              double value);
 
 }  // namespace gpfq::formats

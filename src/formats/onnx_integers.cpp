@@ -237,8 +237,8 @@ Integers combined(const std::string& operation, const Integers& left, const Inte
   const bool left_is_larger = right_is_single && (!left_is_single || left.shape.size() >= right.shape.size());
   Integers result = left_is_larger || left.shape == right.shape ? left : right;
   for (std::size_t i = 0; i < result.values.size(); ++i) {
-    result.values[i] = combined_extent(operation, left.values[left_is_single ? 0 : i],
-                                       right.values[right_is_single ? 0 : i]);
+    result.values[i] =
+        combined_extent(operation, left.values[left_is_single ? 0 : i], right.values[right_is_single ? 0 : i]);
   }
   return result;
 }

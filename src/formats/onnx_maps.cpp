@@ -48,7 +48,8 @@ KernelWindow read_window(const Call& call, const Pair& kernel, const Shape& maps
 }
 
 void require_maps(const Shape& sample) {
-  if (sample.size() != 3) throw Unsupported(fmt::format("on samples of {} (not channels x height x width)", to_string(sample)));
+  if (sample.size() != 3)
+    throw Unsupported(fmt::format("on samples of {} (not channels x height x width)", to_string(sample)));
 }
 
 KernelWindow read_pool(const Call& call) {
@@ -99,7 +100,8 @@ Value convert_conv(const Call& call) {
     parameters.emplace("bias", net::make_source({extents[0]}, channel_values(call, 2, {extents[0]}, true)));
   }
   const Index groups = call.integer_attribute("group", 1);
-  if (groups < 1 || groups > extents[0]) throw_input("attribute 'group' is {}; the layer has {} filters", groups, extents[0]);
+  if (groups < 1 || groups > extents[0])
+    throw_input("attribute 'group' is {}; the layer has {} filters", groups, extents[0]);
   return call.add_linear(net::Op::conv, weight, conv_attributes(read_window(call, kernel, maps), groups),
                          std::move(parameters));
 }

@@ -116,8 +116,7 @@ std::optional<net::Op> gated_op(const Call& call, int x, int gate) {
   const net::Node& node = call.builder().node(gate);
   if (node.inputs != std::vector<int>{x}) return std::nullopt;
   if (node.op == net::Op::sigmoid) return net::Op::swish;
-  const bool is_sixth =
-      std::abs(node.attribute("alpha", 0.0) - 1.0 / 6.0) < 1e-4 && node.attribute("beta", 0.0) == 0.5;
+  const bool is_sixth = std::abs(node.attribute("alpha", 0.0) - 1.0 / 6.0) < 1e-4 && node.attribute("beta", 0.0) == 0.5;
   return node.op == net::Op::hard_sigmoid && is_sixth ? std::optional(net::Op::hard_swish) : std::nullopt;
 }
 
@@ -128,7 +127,8 @@ Value convert_two_activations(const Call& call) {
   const int b = call.activation(1);
   if (call.type() != "Add" && call.type() != "Mul") throw Unsupported("of two computed values");
   if (call.sample_shape(0).size() != call.sample_shape(1).size()) {
-    throw Unsupported(fmt::format("of samples of {} and {}", to_string(call.sample_shape(0)), to_string(call.sample_shape(1))));
+    throw Unsupported(
+        fmt::format("of samples of {} and {}", to_string(call.sample_shape(0)), to_string(call.sample_shape(1))));
   }
   if (call.type() == "Add") return call.add(net::Op::add, std::vector<int>{a, b}, {});
   const int x = std::min(a, b);  // a gate comes after what it gates
@@ -226,7 +226,8 @@ Value pass_on(const Call& call) { return call.input(0); }
 Integers truncated(const Call& call) {
   const Constant& constant = call.constant(0);
   Integers result{{}, constant.shape()};
-  if (constant.is_transposed || element_count(result.shape) > most_integers) throw Unsupported("of so many values to integers");
+  if (constant.is_transposed || element_count(result.shape) > most_integers)
+    throw Unsupported("of so many values to integers");
   for (const float value : read_floats(call.file(), *constant.tensor)) {
     if (std::abs(value) > 1e9F) throw Unsupported("of large numbers to integers");
     result.values.push_back({static_cast<Index>(value), false});
@@ -248,7 +249,10 @@ constexpr int any_number = std::numeric_limits<int>::max();
 const std::map<std::string_view, Operator>& operators() {
   static const std::map<std::string_view, Operator> table = {
       {"Add", {convert_arithmetic, 2}},
-      {"AveragePool", {convert_average_pool, 1, {"auto_pad", "ceil_mode", "count_include_pad", "dilations", "kernel_shape", "pads", "strides"}}},
+      {"AveragePool",
+       {convert_average_pool,
+        1,
+        {"auto_pad", "ceil_mode", "count_include_pad", "dilations", "kernel_shape", "pads", "strides"}}},
       {"BatchNormalization", {convert_batch_normalization, 5, {"epsilon", "momentum", "spatial", "training_mode"}}},
       {"Cast", {convert_cast, 1, {"to", "saturate"}}},
       {"Clip", {convert_clip, 3, {"min", "max"}}},
@@ -269,7 +273,10 @@ const std::map<std::string_view, Operator>& operators() {
       {"Identity", {pass_on, 1}},
       {"LeakyRelu", {convert_activation, 1, {"alpha"}}},
       {"MatMul", {convert_matmul, 2}},
-      {"MaxPool", {convert_max_pool, 1, {"auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "storage_order", "strides"}}},
+      {"MaxPool",
+       {convert_max_pool,
+        1,
+        {"auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "storage_order", "strides"}}},
       {"Mul", {convert_arithmetic, 2}},
       {"PRelu", {convert_prelu, 2}},
       {"Pad", {convert_pad, 4, {"mode", "pads", "value"}}},

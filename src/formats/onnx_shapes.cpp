@@ -200,7 +200,8 @@ Value convert_flatten(const Call& call) {
 }
 
 Value convert_reshape(const Call& call) {
-  if (call.is_float_constant(0)) return reshaped_constant(call, reshaped_shape(call.constant(0).shape(), call.numbers(1)));
+  if (call.is_float_constant(0))
+    return reshaped_constant(call, reshaped_shape(call.constant(0).shape(), call.numbers(1)));
   if (!call.is_activation(0)) return reshaped_integers(require_integers(call, 0), call.numbers(1));
   const bool allow_zero = call.integer_attribute("allowzero", 0) != 0;
   const Integers target = require_integers(call, 1);

@@ -73,7 +73,8 @@ class Call {
   [[nodiscard]] Value add(net::Op op, int input, Attributes attributes = {}, Parameters parameters = {}) const;
   [[nodiscard]] Value add(net::Op op, std::vector<int> inputs, Attributes attributes) const;
   /// Adds a linear node. Its name is the weight's less a trailing ".weight" where it has that, else this node's.
-  [[nodiscard]] Value add_linear(net::Op op, const Constant& weight, Attributes attributes, Parameters parameters) const;
+  [[nodiscard]] Value add_linear(net::Op op, const Constant& weight, Attributes attributes,
+                                 Parameters parameters) const;
 
  private:
   Translator& translator_;

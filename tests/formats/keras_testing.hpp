@@ -25,7 +25,8 @@ struct TestLayer {
   std::string name;
   std::string config = {};  ///< further members of "config", each after a comma
   std::vector<Weight> weights = {};
-  std::vector<std::vector<std::string>> calls = {};  ///< functional: "layer" or "layer:call" per value that a call reads
+  std::vector<std::vector<std::string>> calls =
+      {};  ///< functional: "layer" or "layer:call" per value that a call reads
 };
 
 inline void write_names(hid_t group, const std::string& attribute, const std::vector<std::string>& names) {
@@ -129,11 +130,11 @@ class KerasTest : public ImportTest {
     }
     const char* ends = is_keras3() ? R"(["{}", 0, 0])" : R"([["{}", 0, 0]])";
     const std::string model_class = is_keras3() ? "Functional" : "Model";
-    write_file(fmt::format(R"({{"class_name": "{}", "config": {{"name": "net", "layers": [{}], "input_layers": {}, )"
-                           R"("output_layers": {}}}}})",
-                           model_class, list, fmt::format(fmt::runtime(ends), "in"),
-                           fmt::format(fmt::runtime(ends), output)),
-               layers);
+    write_file(
+        fmt::format(R"({{"class_name": "{}", "config": {{"name": "net", "layers": [{}], "input_layers": {}, )"
+                    R"("output_layers": {}}}}})",
+                    model_class, list, fmt::format(fmt::runtime(ends), "in"), fmt::format(fmt::runtime(ends), output)),
+        layers);
   }
   [[nodiscard]] net::Model import_functional(const std::vector<TestLayer>& layers, const std::string& output,
                                              const std::string& shape = "[null, 2]") const {

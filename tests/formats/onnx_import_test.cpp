@@ -116,8 +116,7 @@ TEST_F(OnnxImport, WhatIsAddedToAProductReadTwiceIsNoBias) {
   writer.node("Sigmoid", {"sum"}, "gate");
   // The product itself is read here as well: with the bias in it, this would pass for a swish.
   onnx::NodeProto& gated = writer.node("Mul", {"product", "gate"}, "y");
-  EXPECT_EQ(outline(import(writer)),
-            "x 2 | product dense 2 | sum batch_norm 2 | gate sigmoid 2 | y mul 2");
+  EXPECT_EQ(outline(import(writer)), "x 2 | product dense 2 | sum batch_norm 2 | gate sigmoid 2 | y mul 2");
   gated.set_input(0, "sum");
   EXPECT_EQ(outline(import(writer)), "x 2 | product dense 2 | y swish 2");
 }

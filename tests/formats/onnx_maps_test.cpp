@@ -105,7 +105,9 @@ TEST_F(OnnxMaps, ConvolutionsThatCannotBeRead) {
     return error_of(model.writer);
   };
   EXPECT_TRUE(mentions(with([](auto& node) { set_integers(node, "kernel_shape", {3, 2}); }), "'kernel_shape' is 3x2"));
-  EXPECT_TRUE(mentions(with([](auto& node) { set_integers(node, "strides", {0, 1}); }),
+  EXPECT_TRUE(mentions(with([](auto& node) {
+                         set_integers(node, "strides", {0, 1});
+                       }),
                        "node '/y' (Conv): attribute 'strides' is [0, 1]; expected 2 integers from 1 on"));
   EXPECT_TRUE(mentions(with([](auto& node) { set_integers(node, "strides", {1}); }), "attribute 'strides' is [1]"));
   EXPECT_TRUE(mentions(with([](auto& node) { set_integers(node, "pads", {1, -1, 0, 0}); }), "attribute 'pads'"));
@@ -166,10 +168,11 @@ TEST_F(OnnxMaps, PoolsWithEverything) {
 TEST_F(OnnxMaps, PoolsOnValues) {
   // 3x3 values 1..9, kernel 2, stride 2: with ceil_mode the last windows hold what is left.
   const auto pooled = [&](const std::string& type, const std::function<void(onnx::NodeProto&)>& change) {
-    return run(import(pool(type, {-1, 1, 3, 3}, {2, 2}, [&](onnx::NodeProto& node) {
-                 set_integers(node, "strides", {2, 2});
-                 change(node);
-               })),
+    return run(import(pool(type, {-1, 1, 3, 3}, {2, 2},
+                           [&](onnx::NodeProto& node) {
+                             set_integers(node, "strides", {2, 2});
+                             change(node);
+                           })),
                counted(9));
   };
   const auto ceil = [](onnx::NodeProto& node) { set_integer(node, "ceil_mode", 1); };
@@ -332,8 +335,9 @@ TEST_F(OnnxMaps, TrainedNetworks) {
   EXPECT_EQ(resnet.graph.node(pad.inputs.front()).shape, (Shape{16, 16, 16}));
   for (const char* name : {"cifar10_cnn.onnx", "cifar10_cnn_decay.onnx"}) {
     const net::Model cnn = import_onnx(models / name);
-    EXPECT_TRUE(mentions(outline(cnn), "input 3x32x32 | 0 conv 32x32x32 | 1.Relu relu 32x32x32 | 2.BatchNormalization "
-                                       "batch_norm 32x32x32 | 3 conv 32x32x32"));
+    EXPECT_TRUE(mentions(outline(cnn),
+                         "input 3x32x32 | 0 conv 32x32x32 | 1.Relu relu 32x32x32 | 2.BatchNormalization "
+                         "batch_norm 32x32x32 | 3 conv 32x32x32"));
     EXPECT_TRUE(mentions(outline(cnn), "22.MaxPool max_pool 128x4x4 | 24.Flatten reshape 2048 | 25 dense 128"));
     EXPECT_EQ(cnn.graph.tensor_shape("19.weight"), (Shape{128, 128, 3, 3}));
   }

@@ -148,7 +148,8 @@ OnnxModelWriter transpose(const Shape& input, const std::vector<Index>& order) {
 
 TEST_F(OnnxShapes, TransposesOfSamples) {
   EXPECT_EQ(outline(import(transpose({-1, 5}, {0, 1}))), "x 5");
-  EXPECT_EQ(outline(import(transpose({-1, 4, 4, 1}, {0, 3, 1, 2}))), "x 4x4x1 | y reshape 1x4x4");  // values stay in order
+  EXPECT_EQ(outline(import(transpose({-1, 4, 4, 1}, {0, 3, 1, 2}))),
+            "x 4x4x1 | y reshape 1x4x4");  // values stay in order
   const net::Model model = import(transpose({-1, 4, 5, 3}, {0, 3, 1, 2}));
   EXPECT_EQ(outline(model), "x 4x5x3 | y transpose 3x4x5");
   EXPECT_EQ(model.graph.node(1).attributes.at("perm"), (std::vector<double>{2, 0, 1}));
@@ -271,8 +272,10 @@ TEST_F(OnnxShapes, StridedSlicesOfSamplesAreExactPools) {
   EXPECT_EQ(run(channels, {1, 2, 3, 4, 5, 6}), (std::vector<float>{1, 2, 5, 6}));
   // Nothing is left out here.
   EXPECT_EQ(outline(import(slice({-1, 2, 5, 6}, {0, 0}, {end, 5}, {0, 2}, {1, 1}))), "x 2x5x6");
-  EXPECT_TRUE(mentions(error_of(slice({-1, 2, 5, 6}, {1}, {end}, {2}, {2})), "Slice of samples that leaves out an end of axis 2"));
-  EXPECT_TRUE(mentions(error_of(slice({-1, 2, 5, 6}, {0}, {3}, {3}, {1})), "Slice of samples that leaves out an end of axis 3"));
+  EXPECT_TRUE(mentions(error_of(slice({-1, 2, 5, 6}, {1}, {end}, {2}, {2})),
+                       "Slice of samples that leaves out an end of axis 2"));
+  EXPECT_TRUE(mentions(error_of(slice({-1, 2, 5, 6}, {0}, {3}, {3}, {1})),
+                       "Slice of samples that leaves out an end of axis 3"));
   EXPECT_TRUE(mentions(error_of(slice({-1, 2, 5, 6}, {-1}, {-9}, {3}, {-1})), "Slice of samples with step -1"));
   EXPECT_TRUE(mentions(error_of(slice({-1, 2, 5, 6}, {0}, {3}, {0}, {1})), "Slice of the batch dimension"));
   EXPECT_TRUE(mentions(error_of(slice({-1, 2, 5, 6}, {0}, {3}, {4}, {1})), "axis 4 of 4"));
