@@ -106,7 +106,9 @@ TEST(Convolutions, FirstLayerIsThePathOverPatches) {
   net::extract_patches(geometry, 0, maps.data(), samples, {}, 0, geometry.inputs(), patches.data(), patches.rows());
   const Eigen::MatrixXd X = patches.cast<double>();
   const auto alphabet = quant::Alphabet::from_radius(7, 0.9);
-  const Eigen::MatrixXd W = tensor_of(model, "c1.weight").reshaped<Eigen::RowMajor>(6, geometry.inputs());
+  const std::vector<float> weight = net::read_all(model.tensors.at("c1.weight"));
+  using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  const Eigen::MatrixXd W = Eigen::Map<const RowMajor>(weight.data(), 6, geometry.inputs()).cast<double>();
   for (const std::string form : {"residual", "gram"}) {
     static_cast<void>(folder.run(world(), form, {"quantization.form=" + form}));
     if (!world().is_root()) continue;
