@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -16,12 +17,7 @@ namespace {
 constexpr int max_depth = 64;                 // of nested objects; real files stay below 15
 constexpr Index max_extent = Index{1} << 40;  // of one dimension
 constexpr std::size_t shown_text = 80;        // of a wrong value, in messages
-
-std::string shown(const Json& value) {
-  std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
-  if (text.size() > shown_text) text = text.substr(0, shown_text) + "...";
-  return text;
-}
+constexpr Index max_window = Index{1} << 30;  // of a kernel, stride or dilation
 
 Json parse_json(const std::string& text) {
   const auto bounded = [](int depth, Json::parse_event_t, Json&) {
@@ -33,13 +29,6 @@ Json parse_json(const std::string& text) {
   } catch (const Json::exception& error) {
     throw_input("'model_config' is no JSON: {}", error.what());
   }
-}
-
-/// Member `key` of an object; null where there is none, or it is null.
-const Json* member(const Json& value, const char* key) {
-  if (!value.is_object()) return nullptr;
-  const auto found = value.find(key);
-  return found == value.end() || found->is_null() ? nullptr : &*found;
 }
 
 std::string text_member(const Json& value, const char* key, const std::string& of) {
@@ -87,7 +76,28 @@ const Json& list_of_layers(const Json& model) {
   return *layers;
 }
 
+/// Every layer reads the one before it; InputLayers pass on what they get.
+void connect_sequential(ModelConfig& result) {
+  for (std::size_t i = 0; i < result.layers.size(); ++i) {
+    result.uses.push_back({i, {static_cast<int>(i) - 1}});
+    static_assert(LayerUse::network_input == -1, "the first layer reads the network's input");
+  }
+  result.output = static_cast<int>(result.uses.size()) - 1;
+}
+
 }  // namespace
+
+std::string shown(const Json& value) {
+  std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
+  if (text.size() > shown_text) text = text.substr(0, shown_text) + "...";
+  return text;
+}
+
+const Json* member(const Json& value, const char* key) {
+  if (!value.is_object()) return nullptr;
+  const auto found = value.find(key);
+  return found == value.end() || found->is_null() ? nullptr : &*found;
+}
 
 const Json* LayerConfig::find(const char* key) const { return member(config_, key); }
 
@@ -103,6 +113,22 @@ bool LayerConfig::flag(const char* key, bool fallback) const {
   if (found == nullptr) return fallback;
   if (!found->is_boolean()) fail(key, "true or false");
   return found->get<bool>();
+}
+
+std::string LayerConfig::text(const char* key, const std::string& fallback) const {
+  const Json* found = find(key);
+  if (found == nullptr) return fallback;
+  if (!found->is_string()) fail(key, "text");
+  return found->get<std::string>();
+}
+
+std::array<Index, 2> LayerConfig::pair(const char* key, Index least, std::array<Index, 2> fallback) const {
+  const std::optional<std::vector<Index>> values = integers(key);
+  if (!values) return fallback;
+  const bool fits = (values->size() == 1 || values->size() == 2) &&
+                    std::all_of(values->begin(), values->end(), [&](Index v) { return v >= least && v <= max_window; });
+  if (!fits) fail(key, fmt::format("one or two integers from {} on", least));
+  return {values->front(), values->back()};
 }
 
 Index LayerConfig::integer(const char* key) const {
@@ -134,14 +160,16 @@ void LayerConfig::fail(const char* key, const std::string& expected) const {
 ModelConfig parse_model_config(const std::string& text) {
   const Json model = parse_json(text);
   const std::string model_class = text_member(model, "class_name", "the model");
-  if (model_class != "Sequential") throw_input("the model is of class {}; expected Sequential", model_class);
+  const bool is_functional = model_class == "Functional" || model_class == "Model";  // Model before TensorFlow 2.3
+  if (!is_functional && model_class != "Sequential") {
+    throw_input("the model is of class {}; expected Sequential or Functional", model_class);
+  }
   ModelConfig result;
   for (const Json& layer : list_of_layers(model)) {
     const std::string of = fmt::format("layer {}", result.layers.size());
     std::string class_name = text_member(layer, "class_name", of);
     const Json* config = member(layer, "config");
     if (config == nullptr || !config->is_object()) throw_input("'model_config': {} has no 'config'", of);
-    if (result.layers.empty()) result.input_shape = layer_input_shape(layer, of);
     std::string name = text_member(*config, "name", of);
     result.layers.emplace_back(std::move(class_name), std::move(name), *config);
   }
@@ -149,6 +177,16 @@ ModelConfig parse_model_config(const std::string& text) {
   const Json* config = member(model, "config");
   const Json* shape = member(*config, "build_input_shape");
   if (!result.input_shape && shape != nullptr) result.input_shape = sample_shape(*shape, "the model");
+  std::size_t input_layer = 0;
+  if (is_functional) {
+    input_layer = connect_functional(*config, list_of_layers(model), result);
+  } else {
+    connect_sequential(result);
+  }
+  const LayerConfig& input = result.layers[input_layer];
+  if (input.class_name() == "InputLayer") result.input_name = input.name();
+  const auto own_shape = layer_input_shape(list_of_layers(model).at(input_layer), fmt::format("layer {}", input_layer));
+  if (own_shape) result.input_shape = own_shape;
   return result;
 }
 

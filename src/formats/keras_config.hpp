@@ -3,6 +3,7 @@
 // were wrong, and nothing depends on a type that was not checked.
 #pragma once
 
+#include <array>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -14,7 +15,7 @@ namespace gpfq::formats::keras_reader {
 
 using Json = nlohmann::json;
 
-/// One layer of a Sequential model: its class and its `config` object.
+/// One layer of a model: its class and its `config` object.
 class LayerConfig {
  public:
   LayerConfig(std::string class_name, std::string name, Json config)
@@ -27,9 +28,13 @@ class LayerConfig {
   [[nodiscard]] const Json* find(const char* key) const;
   [[nodiscard]] double number(const char* key, double fallback) const;
   [[nodiscard]] bool flag(const char* key, bool fallback) const;
+  [[nodiscard]] std::string text(const char* key, const std::string& fallback) const;
   [[nodiscard]] Index integer(const char* key) const;
   /// An integer, or a list of them.
   [[nodiscard]] std::optional<std::vector<Index>> integers(const char* key) const;
+
+  /// Height and width: a number for both, or a list of two, each from `least` to 2^30; `fallback` where there is none.
+  [[nodiscard]] std::array<Index, 2> pair(const char* key, Index least, std::array<Index, 2> fallback) const;
 
   /// Throws an input error "layer 'x' (Class): '<key>' is <found>; expected <expected>".
   [[noreturn]] void fail(const char* key, const std::string& expected) const;
@@ -40,12 +45,31 @@ class LayerConfig {
   Json config_;
 };
 
+/// A layer applied to values; one that is shared is applied several times.
+struct LayerUse {
+  static constexpr int network_input = -1;  ///< in place of a position
+  std::size_t layer = 0;                    ///< in ModelConfig::layers
+  std::vector<int> inputs;                  ///< positions of earlier uses, or network_input
+};
+
 struct ModelConfig {
   std::vector<LayerConfig> layers;
+  std::vector<LayerUse> uses;  ///< each after those it reads; only what the output needs
+  int output = LayerUse::network_input;
+  std::string input_name = "input";  ///< the InputLayer's, where there is one
   std::optional<Shape> input_shape;  ///< per sample, where the description has it
 };
 
-/// @throws Error (input) where the text is no description of a Sequential model.
+/// @throws Error (input) where the text is no description of a Sequential or functional model with one input and one
+///         output.
 [[nodiscard]] ModelConfig parse_model_config(const std::string& text);
+
+/// Member `key` of an object; null where there is none, or it is null.
+[[nodiscard]] const Json* member(const Json& value, const char* key);
+/// A value as messages show it: its JSON, cut where it is long.
+[[nodiscard]] std::string shown(const Json& value);
+/// Sets the uses and the output of a functional model, whose layers' JSON is `layers` (as result.layers has them).
+/// @returns the position of the input's layer among them.
+[[nodiscard]] std::size_t connect_functional(const Json& config, const Json& layers, ModelConfig& result);
 
 }  // namespace gpfq::formats::keras_reader

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keras legacy HDF5 models: the walk along a Sequential model's layers. Like the ONNX walk it goes
+// Keras legacy HDF5 models: the walk along the layers of a Sequential or functional model. Like the ONNX walk it goes
 // on behind a layer that is not supported, so that one message can name them all.
 #include <fmt/format.h>
 
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "formats/keras_layers.hpp"
 #include "gpfq/base/error.hpp"
@@ -23,30 +25,53 @@ Shape input_shape(const ModelConfig& config, const WeightFile& weights) {
   return {weights.transposed_matrix(first.name(), "kernel").shape[1]};
 }
 
+/// The layer's output; none where one of its inputs has no value.
+/// @throws Unsupported with what is to stand behind the layer's class.
+std::optional<KerasValue> convert_layer(const LayerConfig& layer, const std::vector<std::optional<KerasValue>>& inputs,
+                                        const WeightFile& weights, ModelBuilder& builder) {
+  const LayerRow* row = find_layer(layer.class_name());
+  if (row == nullptr) throw Unsupported("");
+  if (row->is_merge ? inputs.size() < 2 : inputs.size() != 1) {
+    throw_input("layer '{}' ({}) reads {} values; expected {}", layer.name(), layer.class_name(), inputs.size(),
+                row->is_merge ? "two or more" : "one");
+  }
+  LayerCall call{layer, weights, builder, {}};
+  for (const std::optional<KerasValue>& input : inputs) {
+    if (!input) return std::nullopt;
+    call.inputs.push_back(*input);
+  }
+  try {
+    return row->convert(call);
+  } catch (const Unsupported& reason) {
+    throw Unsupported(fmt::format(" {}", reason.what()));
+  }
+}
+
 net::Model read_model(const std::filesystem::path& path) {
   const WeightFile weights(path);
   const ModelConfig config = parse_model_config(weights.model_config());
   ModelBuilder builder;
-  const LayerConfig& first = config.layers.front();
-  const std::string input_name = first.class_name() == "InputLayer" ? first.name() : "input";
-  constexpr int unknown = -1;  // behind a layer that is not supported
-  int last = builder.add({.name = input_name, .op = net::Op::input, .shape = input_shape(config, weights)}, {});
+  const KerasValue input{
+      builder.add({.name = config.input_name, .op = net::Op::input, .shape = input_shape(config, weights)}, {}), false};
+  std::vector<std::optional<KerasValue>> values;  // of the uses; none behind a layer that is not supported
   UnsupportedList unsupported;
-  for (const LayerConfig& layer : config.layers) {
-    const ConvertLayer convert = find_layer(layer.class_name());
-    if (convert == nullptr) {
-      unsupported.add(layer.class_name(), layer.name());
-      last = unknown;
-    }
-    if (last == unknown) continue;
+  const auto value_at = [&](int position) {
+    return position == LayerUse::network_input ? input : values.at(static_cast<std::size_t>(position));
+  };
+  for (const LayerUse& use : config.uses) {
+    const LayerConfig& layer = config.layers[use.layer];
+    std::vector<std::optional<KerasValue>> inputs;
+    for (const int position : use.inputs) inputs.push_back(value_at(position));
     try {
-      last = convert({layer, weights, builder, last});
+      values.push_back(convert_layer(layer, inputs, weights, builder));
     } catch (const Unsupported& reason) {
-      unsupported.add(fmt::format("{} {}", layer.class_name(), reason.what()), layer.name());
-      last = unknown;
+      unsupported.add(fmt::format("{}{}", layer.class_name(), reason.what()), layer.name());
+      values.emplace_back();
     }
   }
   unsupported.throw_if_any("layers");
+  const KerasValue output = *value_at(config.output);
+  const int last = output.is_turned ? builder.add_transpose("output", output.node, {1, 2, 0}) : output.node;
   return std::move(builder).finish(last);
 }
 

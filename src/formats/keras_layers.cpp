@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <optional>
 #include <string_view>
@@ -50,21 +51,24 @@ Function hard_sigmoid(int keras_version) {
   return {net::Op::hard_sigmoid, {{"alpha", {keras_version >= 3 ? 1.0 / 6.0 : 0.2}}, {"beta", {0.5}}}};
 }
 
-int add_function(const LayerCall& call, const std::string& name, const std::string& function) {
-  if (function == "linear") return call.input;
+KerasValue add_function(const LayerCall& call, const std::string& name, const std::string& function) {
+  if (function == "linear") return call.input();
   const auto found = functions().find(function);
   if (found == functions().end() && function != "hard_sigmoid") {
     throw Unsupported(fmt::format("with activation '{}'", function));
   }
   const Function row = function == "hard_sigmoid" ? hard_sigmoid(call.weights.keras_version()) : found->second;
-  return call.builder.add({.name = name, .op = row.op, .attributes = row.attributes}, {call.input});
+  const bool is_ordered = row.op == net::Op::softmax;  // over the last dimension
+  const KerasValue input = is_ordered ? KerasValue{call.plain(call.input()), false} : call.input();
+  const Layer layer{.name = name, .op = row.op, .attributes = row.attributes};
+  return {call.builder.add(layer, {input.node}), input.is_turned};
 }
 
-/// The activation under key "activation": a name, a serialized function or a serialized layer.
-/// A fused one becomes a node "<layer>.<activation>"; `is_whole_layer` keeps the layer's own name.
-int add_activation(const LayerCall& call, bool is_whole_layer) {
+}  // namespace
+
+KerasValue add_activation(const LayerCall& call, bool is_whole_layer) {
   const Json* activation = call.layer.find("activation");
-  if (activation == nullptr) return call.input;
+  if (activation == nullptr) return call.input();
   const std::string& layer_name = call.layer.name();
   const auto node_name = [&](const std::string& function) {
     return is_whole_layer ? layer_name : fmt::format("{}.{}", layer_name, function);
@@ -83,25 +87,27 @@ int add_activation(const LayerCall& call, bool is_whole_layer) {
     return add_function(call, node_name(function), function);
   }
   const std::string layer_class = class_name->get<std::string>();
-  const ConvertLayer convert = layer_class == "Activation" ? nullptr : find_layer(layer_class);
-  if (convert == nullptr || !config->is_object()) throw Unsupported(fmt::format("with activation '{}'", layer_class));
+  const LayerRow* row = layer_class == "Activation" ? nullptr : find_layer(layer_class);
+  if (row == nullptr || row->is_merge || !config->is_object())
+    throw Unsupported(fmt::format("with activation '{}'", layer_class));
   std::string lower = layer_class;
   std::transform(lower.begin(), lower.end(), lower.begin(),
                  [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
   const LayerConfig layer(layer_class, node_name(lower), *config);
-  return convert({layer, call.weights, call.builder, call.input});
+  return row->convert({layer, call.weights, call.builder, call.inputs});
 }
+
+namespace {
 
 // ------------------------------------------------------------------------------ layers with weights
 
-int convert_dense(const LayerCall& call) {
+KerasValue convert_dense(const LayerCall& call) {
   const std::string& name = call.layer.name();
-  if (call.input_shape().size() != 1) {
-    throw Unsupported(fmt::format("on samples of {} (flatten them first)", to_string(call.input_shape())));
-  }
+  const Shape shape = call.input_shape();
+  if (shape.size() != 1) throw Unsupported(fmt::format("on samples of {} (flatten them first)", to_string(shape)));
   const Index units = call.layer.integer("units");
   net::TensorSource kernel = call.weights.transposed_matrix(name, "kernel");
-  const Shape expected{units, call.input_shape().front()};
+  const Shape expected{units, shape.front()};
   if (kernel.shape != expected) {
     throw_input("layer '{}' (Dense): its kernel is {} x {}; expected {} inputs x {} units", name, kernel.shape[1],
                 kernel.shape[0], expected[1], expected[0]);
@@ -111,21 +117,27 @@ int convert_dense(const LayerCall& call) {
   if (call.layer.flag("use_bias", true)) {
     layer.parameters.emplace("bias", net::make_source({units}, call.weights.vector(name, "bias", units)));
   }
-  const int dense = call.builder.add(std::move(layer), {call.input});
-  return add_activation({call.layer, call.weights, call.builder, dense}, false);
+  const int dense = call.builder.add(std::move(layer), {call.plain(call.input())});
+  return add_activation(call.with_input({dense, false}), false);
 }
 
-int convert_batch_normalization(const LayerCall& call) {
-  const std::string& name = call.layer.name();
+/// Its input with the normalized axis as dimension 0, where this graph has channels.
+KerasValue channels_first(const LayerCall& call) {
   const std::vector<Index> axes = call.layer.integers("axis").value_or(std::vector<Index>{-1});
   const Index rank = static_cast<Index>(call.input_shape().size()) + 1;
-  // Channels are dimension 0 of a sample here, axis 1 in Keras.
-  const bool is_first = axes.size() == 1 && (axes.front() < 0 ? axes.front() + rank : axes.front()) == 1;
-  if (!is_first) throw Unsupported(fmt::format("on samples of {}", to_string(call.input_shape())));
-  const Index channels = call.input_shape().front();
+  const Index axis = axes.size() == 1 && axes.front() < 0 ? axes.front() + rank : axes.front();
+  if (axes.size() == 1 && axis == 1) return {call.plain(call.input()), false};
+  if (axes.size() == 1 && axis == 3 && rank == 4) return {call.turned(call.input()), true};
+  throw Unsupported(fmt::format("on samples of {}", to_string(call.input_shape())));
+}
+
+KerasValue convert_batch_normalization(const LayerCall& call) {
+  const std::string& name = call.layer.name();
+  const KerasValue input = channels_first(call);
+  const Index channels = call.builder.shape(input.node).front();
   const auto values = [&](const char* role, bool is_there, float fallback) {
-    return net::make_source({channels}, is_there ? call.weights.vector(name, role, channels)
-                                                 : std::vector<float>(static_cast<std::size_t>(channels), fallback));
+    return channel_source(is_there ? call.weights.vector(name, role, channels) : std::vector<float>{fallback},
+                          channels);
   };
   const double epsilon = call.layer.number("epsilon", 1e-3);
   Layer layer{.name = name, .op = net::Op::batch_norm, .attributes = {{"epsilon", {epsilon}}}};
@@ -137,58 +149,112 @@ int convert_batch_normalization(const LayerCall& call) {
   if (std::any_of(variance.begin(), variance.end(), [&](float v) { return !(static_cast<double>(v) + epsilon > 0); })) {
     throw_input("layer '{}' (BatchNormalization): a moving variance lies below −epsilon", name);
   }
-  return call.builder.add(std::move(layer), {call.input});
+  return {call.builder.add(std::move(layer), {input.node}), input.is_turned};
+}
+
+/// scale · x + offset: numbers, or (Keras 3) lists of one number per channel.
+KerasValue convert_rescaling(const LayerCall& call) {
+  const auto numbers = [&](const char* key, double fallback) {
+    const Json* found = call.layer.find(key);
+    std::vector<float> values;
+    for (const Json& value : found == nullptr ? Json::array({fallback}) : Json::array({*found}).flatten()) {
+      if (!value.is_number() || !std::isfinite(value.get<float>())) call.layer.fail(key, "finite numbers");
+      values.push_back(value.get<float>());
+    }
+    if (values.empty()) call.layer.fail(key, "finite numbers");
+    return values;
+  };
+  std::vector<float> scale = numbers("scale", 1.0);
+  std::vector<float> shift = numbers("offset", 0.0);
+  const bool is_per_channel = scale.size() > 1 || shift.size() > 1;
+  const KerasValue input = is_per_channel ? channels_first(call) : call.input();
+  const Index channels = call.builder.shape(input.node).front();
+  for (const char* key : {"scale", "offset"}) {
+    const std::size_t count = key == std::string_view("scale") ? scale.size() : shift.size();
+    if (count != 1 && static_cast<Index>(count) != channels)
+      call.layer.fail(key, fmt::format("one or {} numbers", channels));
+  }
+  Layer layer{.name = call.layer.name(),
+              .op = net::Op::batch_norm,
+              .attributes = {{"epsilon", {0.0}}},
+              .parameters = affine_parameters(std::move(scale), std::move(shift), channels)};
+  return {call.builder.add(std::move(layer), {input.node}), input.is_turned};
 }
 
 // ------------------------------------------------------------------------------ activation layers
 
-int convert_activation(const LayerCall& call) {
+KerasValue convert_activation(const LayerCall& call) {
   if (call.layer.find("activation") == nullptr) call.layer.fail("activation", "a function's name");
   return add_activation(call, true);
 }
 
-int add_node(const LayerCall& call, net::Op op, Attributes attributes = {}) {
-  return call.builder.add({.name = call.layer.name(), .op = op, .attributes = std::move(attributes)}, {call.input});
+/// A node for every value alone, in whichever order they lie.
+KerasValue add_node(const LayerCall& call, net::Op op, Attributes attributes = {}) {
+  const Layer layer{.name = call.layer.name(), .op = op, .attributes = std::move(attributes)};
+  return {call.builder.add(layer, {call.input().node}), call.input().is_turned};
 }
 
-/// max_value, negative_slope and threshold in the combinations that have an operator here.
-int convert_relu(const LayerCall& call) {
+/// min(max_value, x < 0 ? negative_slope x : x); a threshold has no operator here.
+KerasValue convert_relu(const LayerCall& call) {
+  if (call.layer.number("threshold", 0.0) != 0.0) throw Unsupported("with a threshold");
   const bool is_bounded = call.layer.find("max_value") != nullptr;
   const double slope = call.layer.number("negative_slope", 0.0);
-  if (call.layer.number("threshold", 0.0) != 0.0 || (is_bounded && slope != 0.0)) {
-    throw Unsupported("with a threshold, or with both max_value and negative_slope");
+  const double bound = call.layer.number("max_value", 0.0);
+  if (is_bounded && bound < 0.0) call.layer.fail("max_value", "a number from 0 on");
+  if (slope != 0.0) {
+    const KerasValue leaky = add_node(call, net::Op::leaky_relu, {{"alpha", {slope}}});
+    return is_bounded ? add_node(call.with_input(leaky), net::Op::clip, {{"max", {bound}}}) : leaky;
   }
-  if (is_bounded)
-    return add_node(call, net::Op::clip, {{"min", {0.0}}, {"max", {call.layer.number("max_value", 0.0)}}});
-  return slope == 0.0 ? add_node(call, net::Op::relu) : add_node(call, net::Op::leaky_relu, {{"alpha", {slope}}});
+  return is_bounded ? add_node(call, net::Op::clip, {{"min", {0.0}}, {"max", {bound}}}) : add_node(call, net::Op::relu);
 }
 
-int convert_leaky_relu(const LayerCall& call) {
+KerasValue convert_leaky_relu(const LayerCall& call) {
   const char* key = call.layer.find("negative_slope") != nullptr ? "negative_slope" : "alpha";  // Keras 3, 2
   return add_node(call, net::Op::leaky_relu, {{"alpha", {call.layer.number(key, 0.3)}}});
 }
 
-int convert_elu(const LayerCall& call) {
+KerasValue convert_elu(const LayerCall& call) {
   return add_node(call, net::Op::elu, {{"alpha", {call.layer.number("alpha", 1.0)}}});
 }
 
-int convert_softmax(const LayerCall& call) {
+KerasValue convert_softmax(const LayerCall& call) {
   const std::vector<Index> axes = call.layer.integers("axis").value_or(std::vector<Index>{-1});
   const Index last = static_cast<Index>(call.input_shape().size());
   if (axes != std::vector<Index>{-1} && axes != std::vector<Index>{last}) {
     throw Unsupported("over another axis than the last");
   }
-  return add_node(call, net::Op::softmax);
+  return add_node(call.with_input({call.plain(call.input()), false}), net::Op::softmax);
 }
 
 // ------------------------------------------------------------------------------ shapes
 
-// Samples are row-major here as in Keras, so that flattening keeps the order of values.
-int convert_flatten(const LayerCall& call) {
-  return call.builder.add_reshape(call.layer.name(), call.input, {element_count(call.input_shape())});
+/// Samples are row-major here as in Keras, so that flattening keeps the order of values. With channels first, Keras
+/// moves them to the end before it flattens.
+KerasValue convert_flatten(const LayerCall& call) {
+  int input = call.plain(call.input());
+  if (call.is_channels_first() && call.input_shape().size() > 1) {
+    std::vector<std::size_t> perm(call.input_shape().size());
+    for (std::size_t axis = 0; axis < perm.size(); ++axis) perm[axis] = (axis + 1) % perm.size();
+    input = call.builder.add_transpose(call.layer.name() + ".transpose", input, perm);
+  }
+  return {call.builder.add_reshape(call.layer.name(), input, {element_count(call.input_shape())}), false};
 }
 
-int convert_reshape(const LayerCall& call) {
+/// `dims` are the axes of a sample, counted from 1.
+KerasValue convert_permute(const LayerCall& call) {
+  const std::vector<Index> dims = call.layer.integers("dims").value_or(std::vector<Index>{});
+  std::vector<std::size_t> perm;
+  for (const Index axis : dims) perm.push_back(static_cast<std::size_t>(axis - 1));
+  std::vector<std::size_t> sorted = perm;
+  std::sort(sorted.begin(), sorted.end());
+  for (std::size_t i = 0; i < sorted.size(); ++i) {
+    if (sorted[i] != i) call.layer.fail("dims", "each axis of a sample once");
+  }
+  if (perm.size() != call.input_shape().size()) call.layer.fail("dims", "each axis of a sample once");
+  return {call.builder.add_transpose(call.layer.name(), call.plain(call.input()), perm), false};
+}
+
+KerasValue convert_reshape(const LayerCall& call) {
   std::optional<std::vector<Index>> target = call.layer.integers("target_shape");
   if (!target || target->empty()) call.layer.fail("target_shape", "a list of extents");
   const Index count = element_count(call.input_shape());
@@ -203,39 +269,52 @@ int convert_reshape(const LayerCall& call) {
   if (std::find(target->begin(), target->end(), -1) != target->end() || element_count(*target) != count) {
     call.layer.fail("target_shape", fmt::format("a shape of {} values", count));
   }
-  return call.builder.add_reshape(call.layer.name(), call.input, *target);
+  return {call.builder.add_reshape(call.layer.name(), call.plain(call.input()), *target), false};
 }
 
 /// Layers that do nothing at inference, and InputLayer, whose node is there already.
-int pass_on(const LayerCall& call) { return call.input; }
+KerasValue pass_on(const LayerCall& call) { return call.input(); }
 
 }  // namespace
 
-ConvertLayer find_layer(const std::string& class_name) {
-  static const std::map<std::string_view, ConvertLayer> table = {
-      {"Activation", convert_activation},
-      {"ActivityRegularization", pass_on},
-      {"AlphaDropout", pass_on},
-      {"BatchNormalization", convert_batch_normalization},
-      {"BatchNormalizationV1", convert_batch_normalization},
-      {"Dense", convert_dense},
-      {"Dropout", pass_on},
-      {"ELU", convert_elu},
-      {"Flatten", convert_flatten},
-      {"GaussianDropout", pass_on},
-      {"GaussianNoise", pass_on},
-      {"Identity", pass_on},
-      {"InputLayer", pass_on},
-      {"LeakyReLU", convert_leaky_relu},
-      {"ReLU", convert_relu},
-      {"Reshape", convert_reshape},
-      {"Softmax", convert_softmax},
-      {"SpatialDropout1D", pass_on},
-      {"SpatialDropout2D", pass_on},
-      {"SpatialDropout3D", pass_on},
+const LayerRow* find_layer(const std::string& class_name) {
+  static const std::map<std::string_view, LayerRow> table = {
+      {"Activation", {convert_activation}},
+      {"ActivityRegularization", {pass_on}},
+      {"Add", {convert_add, true}},
+      {"AlphaDropout", {pass_on}},
+      {"AveragePooling2D", {convert_average_pooling}},
+      {"BatchNormalization", {convert_batch_normalization}},
+      {"BatchNormalizationV1", {convert_batch_normalization}},
+      {"Concatenate", {convert_concatenate, true}},
+      {"Conv2D", {convert_conv}},
+      {"Dense", {convert_dense}},
+      {"DepthwiseConv2D", {convert_depthwise_conv}},
+      {"Dropout", {pass_on}},
+      {"ELU", {convert_elu}},
+      {"Flatten", {convert_flatten}},
+      {"GaussianDropout", {pass_on}},
+      {"GaussianNoise", {pass_on}},
+      {"GlobalAveragePooling2D", {convert_global_average_pooling}},
+      {"GlobalMaxPooling2D", {convert_global_max_pooling}},
+      {"Identity", {pass_on}},
+      {"InputLayer", {pass_on}},
+      {"LeakyReLU", {convert_leaky_relu}},
+      {"MaxPooling2D", {convert_max_pooling}},
+      {"Multiply", {convert_multiply, true}},
+      {"Permute", {convert_permute}},
+      {"ReLU", {convert_relu}},
+      {"Rescaling", {convert_rescaling}},
+      {"Reshape", {convert_reshape}},
+      {"SeparableConv2D", {convert_separable_conv}},
+      {"Softmax", {convert_softmax}},
+      {"SpatialDropout1D", {pass_on}},
+      {"SpatialDropout2D", {pass_on}},
+      {"SpatialDropout3D", {pass_on}},
+      {"ZeroPadding2D", {convert_zero_padding}},
   };
   const auto found = table.find(class_name);
-  return found == table.end() ? nullptr : found->second;
+  return found == table.end() ? nullptr : &found->second;
 }
 
 }  // namespace gpfq::formats::keras_reader

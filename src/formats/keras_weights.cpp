@@ -125,6 +125,61 @@ net::TensorSource WeightFile::transposed_matrix(const std::string& layer, const 
           }};
 }
 
+net::TensorSource WeightFile::convolution_kernel(const std::string& layer, const std::string& role) const {
+  const std::shared_ptr<const Dataset> from = open(layer, role, 4);
+  const Index height = from->shape[0];
+  const Index width = from->shape[1];
+  const Index inputs = from->shape[2];
+  const Index outputs = from->shape[3];
+  return {{outputs, inputs, height, width}, [=](Index first, Index count, float* out) {
+            require(first >= 0 && count >= 0 && first + count <= outputs, "tensor source: rows out of range");
+            if (count == 0) return;
+            const Index positions = height * width;
+            const Index strip_inputs = std::clamp<Index>(strip_values / count, 1, inputs);
+            std::vector<float> strip(static_cast<std::size_t>(strip_inputs * count));
+            for (Index position = 0; position < positions; ++position) {
+              for (Index c = 0; c < inputs; c += strip_inputs) {
+                const Index rows = std::min(strip_inputs, inputs - c);
+                from->read({position / width, position % width, c, first}, {1, 1, rows, count}, strip.data());
+                for (Index i = 0; i < rows; ++i) {
+                  const float* row = strip.data() + i * count;
+                  for (Index r = 0; r < count; ++r) out[(r * inputs + c + i) * positions + position] = row[r];
+                  require_finite({row, static_cast<std::size_t>(count)}, (position * inputs + c + i) * outputs + first,
+                                 from->shape, from->name, from->where);
+                }
+              }
+            }
+          }};
+}
+
+net::TensorSource WeightFile::depthwise_kernel(const std::string& layer, const std::string& role) const {
+  const std::shared_ptr<const Dataset> from = open(layer, role, 4);
+  const Index height = from->shape[0];
+  const Index width = from->shape[1];
+  const Index multiplier = from->shape[3];
+  const Index filters = element_count({from->shape[2], multiplier});
+  return {{filters, 1, height, width}, [=](Index first, Index count, float* out) {
+            require(first >= 0 && count >= 0 && first + count <= filters, "tensor source: rows out of range");
+            if (count == 0) return;
+            const Index positions = height * width;
+            const Index channel = first / multiplier;
+            const Index channels = ceil_div(first + count, multiplier) - channel;
+            std::vector<float> strip(static_cast<std::size_t>(channels * multiplier));
+            const float* rows = strip.data() + (first - channel * multiplier);
+            for (Index position = 0; position < positions; ++position) {
+              from->read({position / width, position % width, channel, 0}, {1, 1, channels, multiplier}, strip.data());
+              for (Index r = 0; r < count; ++r) out[r * positions + position] = rows[r];
+              require_finite({rows, static_cast<std::size_t>(count)}, position * filters + first, from->shape,
+                             from->name, from->where);
+            }
+          }};
+}
+
+bool WeightFile::has(const std::string& layer, const std::string& role) const {
+  const std::vector<std::string> names = weight_names(fmt::format("{}/{}", weights_group_, layer));
+  return std::any_of(names.begin(), names.end(), [&](const auto& name) { return role_of(name) == role; });
+}
+
 std::vector<float> WeightFile::vector(const std::string& layer, const std::string& role, Index size) const {
   const std::shared_ptr<const Dataset> from = open(layer, role, 1);
   if (from->shape.front() != size) {

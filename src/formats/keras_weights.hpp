@@ -23,6 +23,13 @@ class WeightFile {
 
   /// The [inputs, outputs] matrix of `role` ("kernel") as rows per output. @throws Error (input).
   [[nodiscard]] net::TensorSource transposed_matrix(const std::string& layer, const std::string& role) const;
+  /// The [kh, kw, inputs, outputs] kernel `role` of a convolution as [outputs, inputs, kh, kw]. @throws Error (input).
+  [[nodiscard]] net::TensorSource convolution_kernel(const std::string& layer, const std::string& role) const;
+  /// The [kh, kw, channels, multiplier] kernel of a depthwise convolution as [channels · multiplier, 1, kh, kw]:
+  /// filter c · multiplier + m reads channel c.
+  [[nodiscard]] net::TensorSource depthwise_kernel(const std::string& layer, const std::string& role) const;
+  /// True when the layer lists a weight of that role.
+  [[nodiscard]] bool has(const std::string& layer, const std::string& role) const;
   /// A vector, read now and checked to have `size` values.
   [[nodiscard]] std::vector<float> vector(const std::string& layer, const std::string& role, Index size) const;
 

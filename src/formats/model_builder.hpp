@@ -5,6 +5,7 @@
 
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gpfq/net/tensor_source.hpp"
@@ -13,6 +14,13 @@ namespace gpfq::formats {
 
 using Attributes = std::map<std::string, std::vector<double>>;
 using Parameters = std::map<std::string, net::TensorSource>;  ///< role ("weight", "scale", ...) -> values
+
+/// One value per channel: `values` has `channels` of them, or one for all, which takes no memory per channel (a small
+/// file may claim any number).
+[[nodiscard]] net::TensorSource channel_source(std::vector<float> values, Index channels);
+
+/// scale · x + shift per channel, as the parameters of a batch_norm node with epsilon 0.
+[[nodiscard]] Parameters affine_parameters(std::vector<float> scale, std::vector<float> shift, Index channels);
 
 /// A layer as its importer describes it: everything but its place in the graph.
 struct Layer {
@@ -29,9 +37,16 @@ class ModelBuilder {
   /// @returns its index. @throws Error (input) naming the layer where shapes do not fit.
   int add(Layer layer, std::vector<int> inputs);
   /// The same, but values of the same shape are passed on without a node.
+  /// A reshape of a reshape reads what that one read.
   int add_reshape(const std::string& name, int input, const Shape& shape);
+  /// Output axis i is input axis perm[i]. Transposes in a row become one; one that two nodes ask for is made once;
+  /// one that keeps the values in order (it moves extents of 1) is a reshape, or nothing.
+  int add_transpose(const std::string& name, int input, const std::vector<std::size_t>& perm);
+  /// Every `step`-th value along `axis`, the first one included, is kept: a max_pool with a 1×1 kernel, which copies.
+  /// Along height and width of a feature map such nodes in a row become one.
+  int add_subsampling(const std::string& name, int input, std::size_t axis, Index step);
 
-  /// Gives a dense node that has none a bias; its shape is checked.
+  /// Gives a dense or conv node that has none a bias; its shape is checked.
   void add_bias(int index, net::TensorSource bias);
 
   [[nodiscard]] const net::Node& node(int index) const { return draft_.node(index); }
@@ -42,9 +57,11 @@ class ModelBuilder {
 
  private:
   void set_parameters(int index, Parameters parameters);
+  int add_map_subsampling(const std::string& name, int input, Index row_step, Index column_step);
 
   net::Graph draft_;  ///< parameters under draft names: "<index>.<role>"
   std::map<std::string, net::TensorSource> sources_;
+  std::map<std::pair<int, std::vector<std::size_t>>, int> transposes_;  ///< (input, perm) -> node
 };
 
 }  // namespace gpfq::formats

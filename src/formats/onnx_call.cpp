@@ -55,25 +55,39 @@ std::optional<Integers> Call::integers(std::size_t i) const {
   if (const Integers* known = std::get_if<Integers>(&value)) return *known;
   const Constant* constant = std::get_if<Constant>(&value);
   if (constant == nullptr || is_floating(*constant->tensor)) return std::nullopt;
-  const Shape shape = shape_of(*constant->tensor);
-  if (shape.size() > 1) return std::nullopt;
-  Integers result;
-  result.is_scalar = shape.empty();
+  Integers result{{}, constant->shape()};
+  if (element_count(result.shape) > most_integers) return std::nullopt;
   for (const Index number : read_integers(file(), *constant->tensor)) result.values.push_back({number, false});
   return result;
 }
 
+std::vector<Index> Call::numbers(std::size_t i) const {
+  const std::optional<Integers> found = integers(i);
+  if (!found) throw Unsupported(fmt::format("whose input {} is no constant or shape", i));
+  std::vector<Index> result;
+  for (const Extent& extent : found->values) {
+    if (extent.is_batch) throw Unsupported("that computes with the batch size");
+    result.push_back(extent.value);
+  }
+  return result;
+}
+
+std::optional<std::vector<Index>> Call::numbers(std::size_t i, std::string_view attribute_name) const {
+  if (has_input(i)) return numbers(i);
+  return integers_attribute(attribute_name);
+}
+
 double Call::number(std::size_t i) const {
   const Constant& from = constant(i);
-  if (element_count(shape_of(*from.tensor)) != 1)
-    throw Unsupported(fmt::format("whose input {} is no single number", i));
+  if (element_count(from.shape()) != 1) throw Unsupported(fmt::format("whose input {} is no single number", i));
   return static_cast<double>(read_floats(file(), *from.tensor).front());
 }
 
 bool Call::is_only_reader_of_product(std::size_t i) const {
   const std::string& name = node_.input(static_cast<int>(i));
   const GraphIndex& index = translator_.index_;
-  const bool is_product = index.producer(name, "MatMul") != nullptr || index.producer(name, "Gemm") != nullptr;
+  const bool is_product = index.producer(name, "MatMul") != nullptr || index.producer(name, "Gemm") != nullptr ||
+                          index.producer(name, "Conv") != nullptr;
   const auto readers = translator_.readers_.find(name);
   return is_product && readers != translator_.readers_.end() && readers->second == 1;
 }
@@ -116,6 +130,39 @@ std::optional<std::vector<Index>> Call::integers_attribute(std::string_view name
 Value Call::add(net::Op op, int input, Attributes attributes, Parameters parameters) const {
   Layer layer{.name = node_.name(), .op = op, .attributes = std::move(attributes), .parameters = std::move(parameters)};
   return Activation{builder().add(std::move(layer), {input})};
+}
+
+Value Call::add(net::Op op, std::vector<int> inputs, Attributes attributes) const {
+  return Activation{
+      builder().add({.name = node_.name(), .op = op, .attributes = std::move(attributes)}, std::move(inputs))};
+}
+
+Value Call::add_linear(net::Op op, const Constant& weight, Attributes attributes, Parameters parameters) const {
+  constexpr std::string_view suffix = ".weight";
+  const std::string& tensor = weight.tensor->name();
+  const bool is_named = tensor.size() > suffix.size() && tensor.ends_with(suffix);
+  Layer layer{.name = is_named ? tensor.substr(0, tensor.size() - suffix.size()) : node_.name(),
+              .op = op,
+              .attributes = std::move(attributes),
+              .parameters = std::move(parameters)};
+  return Activation{builder().add(std::move(layer), {activation(0)})};
+}
+
+std::vector<float> channel_values(const Call& call, std::size_t i, const Shape& sample, bool repeat) {
+  const Constant& constant = call.constant(i);
+  const Shape shape = constant.shape();
+  const std::size_t rank = sample.size() + 1;
+  if (constant.is_transposed || shape.size() > rank) throw Unsupported("with a constant of more dimensions");
+  for (std::size_t d = 0; d < shape.size(); ++d) {
+    const std::size_t aligned = d + rank - shape.size();  // 0 is the batch, 1 the channel
+    const bool fits = shape[d] == 1 || (aligned == 1 && shape[d] == sample.front());
+    if (!fits)
+      throw Unsupported(
+          fmt::format("with a constant of shape {} on samples of {}", to_string(shape), to_string(sample)));
+  }
+  std::vector<float> values = read_floats(call.file(), *constant.tensor);
+  if (values.size() == 1 && repeat) values.resize(static_cast<std::size_t>(sample.front()), values.front());
+  return values;
 }
 
 }  // namespace gpfq::formats::onnx_reader

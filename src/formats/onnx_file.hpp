@@ -8,6 +8,7 @@
 #include <deque>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,10 +35,18 @@ struct OnnxFile {
 [[nodiscard]] bool is_floating_type(Index data_type);
 [[nodiscard]] bool is_floating(const onnx::TensorProto& tensor);
 
-/// A constant of the network; `is_transposed` stands for a Transpose of a matrix on its way.
+/// A constant of the network. On its way it may have been given another shape, or, a matrix, been transposed after
+/// that; its values stay where they are.
 struct Constant {
   const onnx::TensorProto* tensor = nullptr;
   bool is_transposed = false;
+  std::optional<Shape> extents = {};
+
+  [[nodiscard]] Shape stored_shape() const { return extents ? *extents : shape_of(*tensor); }
+  [[nodiscard]] Shape shape() const {
+    const Shape stored = stored_shape();
+    return is_transposed ? Shape(stored.rbegin(), stored.rend()) : stored;
+  }
 };
 
 struct TensorBytes;  // where a tensor's bytes are
@@ -60,6 +69,8 @@ class TensorValues {
 /// @param transpose  swaps the dimensions once more (MatMul and Gemm keep weights as [inputs, outputs])
 [[nodiscard]] net::TensorSource matrix_source(const std::shared_ptr<const OnnxFile>& file, const Constant& constant,
                                               bool transpose, double factor);
+/// The constant as it is, of any shape, by rows of its first dimension. @throws Unsupported when it is transposed.
+[[nodiscard]] net::TensorSource rows_source(const std::shared_ptr<const OnnxFile>& file, const Constant& constant);
 [[nodiscard]] std::vector<float> read_floats(const std::shared_ptr<const OnnxFile>& file,
                                              const onnx::TensorProto& tensor);
 /// int64 or int32 values. @throws Error (input) for other types.

@@ -11,6 +11,7 @@
 #include <map>
 #include <utility>
 
+#include "formats/onnx_maps.hpp"
 #include "formats/onnx_shapes.hpp"
 #include "gpfq/base/error.hpp"
 
@@ -20,33 +21,6 @@ namespace {
 
 // ------------------------------------------------------------------------------ linear layers
 
-/// The weight's name less a trailing ".weight" where it has that, else the node's.
-std::string linear_name(const Call& call, const Constant& weight) {
-  constexpr std::string_view suffix = ".weight";
-  const std::string& name = weight.tensor->name();
-  if (name.size() > suffix.size() && name.ends_with(suffix)) return name.substr(0, name.size() - suffix.size());
-  return call.node().name();
-}
-
-/// Constant i as one value per channel (dimension 0) of a sample, broadcast as ONNX does.
-/// @throws Unsupported where it varies along another dimension.
-std::vector<float> channel_values(const Call& call, std::size_t i, const Shape& sample) {
-  const Constant& constant = call.constant(i);
-  const Shape shape = shape_of(*constant.tensor);
-  const std::size_t rank = sample.size() + 1;
-  if (constant.is_transposed || shape.size() > rank) throw Unsupported("with a constant of more dimensions");
-  for (std::size_t d = 0; d < shape.size(); ++d) {
-    const std::size_t aligned = d + rank - shape.size();  // 0 is the batch, 1 the channel
-    const bool fits = shape[d] == 1 || (aligned == 1 && shape[d] == sample.front());
-    if (!fits)
-      throw Unsupported(
-          fmt::format("with a constant of shape {} on samples of {}", to_string(shape), to_string(sample)));
-  }
-  std::vector<float> values = read_floats(call.file(), *constant.tensor);
-  if (values.size() == 1) values.resize(static_cast<std::size_t>(sample.front()), values.front());
-  return values;
-}
-
 net::TensorSource vector_source(std::vector<float> values) {
   const Index size = static_cast<Index>(values.size());
   return net::make_source({size}, std::move(values));
@@ -55,40 +29,30 @@ net::TensorSource vector_source(std::vector<float> values) {
 /// y = alpha A B + beta C with constant B [inputs, outputs] (or transposed) and C.
 Value convert_gemm(const Call& call) {
   if (call.integer_attribute("transA", 0) != 0) throw Unsupported("with transA");
-  const int input = call.activation(0);
+  static_cast<void>(call.activation(0));
   const Constant& weight = call.constant(1);
   const bool is_outputs_first = call.integer_attribute("transB", 0) != 0;
-  Layer layer{.name = linear_name(call, weight), .op = net::Op::dense};
+  Parameters parameters;
   net::TensorSource rows = matrix_source(call.file(), weight, !is_outputs_first, call.float_attribute("alpha", 1.0));
   if (call.has_input(2)) {
     const double beta = call.float_attribute("beta", 1.0);
-    std::vector<float> bias = channel_values(call, 2, {rows.shape.front()});
+    std::vector<float> bias = channel_values(call, 2, {rows.shape.front()}, true);
     for (float& value : bias) value = static_cast<float>(beta * static_cast<double>(value));
-    layer.parameters.emplace("bias", vector_source(std::move(bias)));
+    parameters.emplace("bias", vector_source(std::move(bias)));
   }
-  layer.parameters.emplace("weight", std::move(rows));
-  return Activation{call.builder().add(std::move(layer), {input})};
+  parameters.emplace("weight", std::move(rows));
+  return call.add_linear(net::Op::dense, weight, {}, std::move(parameters));
 }
 
 Value convert_matmul(const Call& call) {
-  const int input = call.activation(0);
+  static_cast<void>(call.activation(0));
   const Constant& weight = call.constant(1);
-  Layer layer{.name = linear_name(call, weight), .op = net::Op::dense};
-  layer.parameters.emplace("weight", matrix_source(call.file(), weight, true, 1.0));
-  return Activation{call.builder().add(std::move(layer), {input})};
+  Parameters parameters;
+  parameters.emplace("weight", matrix_source(call.file(), weight, true, 1.0));
+  return call.add_linear(net::Op::dense, weight, {}, std::move(parameters));
 }
 
 // ------------------------------------------------------------------------------ normalization
-
-Parameters affine_parameters(std::vector<float> scale, std::vector<float> shift) {
-  const std::size_t channels = scale.size();
-  Parameters parameters;
-  parameters.emplace("scale", vector_source(std::move(scale)));
-  parameters.emplace("shift", vector_source(std::move(shift)));
-  parameters.emplace("mean", vector_source(std::vector<float>(channels, 0.0F)));
-  parameters.emplace("variance", vector_source(std::vector<float>(channels, 1.0F)));
-  return parameters;
-}
 
 Value convert_batch_normalization(const Call& call) {
   if (call.integer_attribute("training_mode", 0) != 0) throw Unsupported("in training mode");
@@ -112,10 +76,10 @@ Value convert_batch_normalization(const Call& call) {
 
 // ------------------------------------------------------------------------------ arithmetic
 
-/// A constant added to a product that has no bias yet is its bias (MatMul, then Add).
+/// A constant added to a product that has no bias yet is its bias (MatMul or Conv, then Add).
 bool is_bias(const Call& call, std::size_t computed) {
   const net::Node& node = call.builder().node(call.activation(computed));
-  return call.type() == "Add" && node.op == net::Op::dense && !node.has_parameter("bias") &&
+  return call.type() == "Add" && net::is_linear(node.op) && !node.has_parameter("bias") &&
          call.is_only_reader_of_product(computed);
 }
 
@@ -123,9 +87,9 @@ bool is_bias(const Call& call, std::size_t computed) {
 Value convert_affine(const Call& call, std::size_t computed) {
   const std::size_t other = 1 - computed;
   const int input = call.activation(computed);
-  std::vector<float> c = channel_values(call, other, call.sample_shape(computed));
+  const std::vector<float> c = channel_values(call, other, call.sample_shape(computed), false);
   if (is_bias(call, computed)) {
-    call.builder().add_bias(input, vector_source(std::move(c)));
+    call.builder().add_bias(input, vector_source(channel_values(call, other, call.sample_shape(computed), true)));
     return Activation{input};
   }
   const std::string& type = call.type();
@@ -142,30 +106,39 @@ Value convert_affine(const Call& call, std::size_t computed) {
       if (!std::isfinite(scale[i])) throw_input("node '{}' divides by {}", display_name(call.node()), c[i]);
     }
   }
+  const Index channels = call.sample_shape(computed).front();
   return call.add(net::Op::batch_norm, input, {{"epsilon", {0.0}}},
-                  affine_parameters(std::move(scale), std::move(shift)));
+                  affine_parameters(std::move(scale), std::move(shift), channels));
 }
 
-/// x · sigmoid(x) and x · hard_sigmoid(x), which exporters write as two nodes.
-Value convert_gated(const Call& call, int x, int gate) {
+/// x · sigmoid(x) and x · hard_sigmoid(x), which exporters write as two nodes: swish, hard_swish.
+std::optional<net::Op> gated_op(const Call& call, int x, int gate) {
   const net::Node& node = call.builder().node(gate);
-  if (node.inputs == std::vector<int>{x}) {
-    if (node.op == net::Op::sigmoid) return call.add(net::Op::swish, x);
-    const bool is_sixth =
-        std::abs(node.attribute("alpha", 0.0) - 1.0 / 6.0) < 1e-4 && node.attribute("beta", 0.0) == 0.5;
-    if (node.op == net::Op::hard_sigmoid && is_sixth) return call.add(net::Op::hard_swish, x);
+  if (node.inputs != std::vector<int>{x}) return std::nullopt;
+  if (node.op == net::Op::sigmoid) return net::Op::swish;
+  const bool is_sixth = std::abs(node.attribute("alpha", 0.0) - 1.0 / 6.0) < 1e-4 && node.attribute("beta", 0.0) == 0.5;
+  return node.op == net::Op::hard_sigmoid && is_sixth ? std::optional(net::Op::hard_swish) : std::nullopt;
+}
+
+/// Two values per sample, broadcast as ONNX does. Where their ranks differ, ONNX would align the batch dimension of
+/// one with another dimension of the other.
+Value convert_two_activations(const Call& call) {
+  const int a = call.activation(0);
+  const int b = call.activation(1);
+  if (call.type() != "Add" && call.type() != "Mul") throw Unsupported("of two computed values");
+  if (call.sample_shape(0).size() != call.sample_shape(1).size()) {
+    throw Unsupported(
+        fmt::format("of samples of {} and {}", to_string(call.sample_shape(0)), to_string(call.sample_shape(1))));
   }
-  throw Unsupported("of two computed values");
+  if (call.type() == "Add") return call.add(net::Op::add, std::vector<int>{a, b}, {});
+  const int x = std::min(a, b);  // a gate comes after what it gates
+  if (const std::optional<net::Op> op = gated_op(call, x, std::max(a, b))) return call.add(*op, x);
+  return call.add(net::Op::mul, std::vector<int>{a, b}, {});
 }
 
 Value convert_arithmetic(const Call& call) {
   if (std::optional<Integers> result = integer_arithmetic(call)) return std::move(*result);
-  if (call.is_activation(0) && call.is_activation(1)) {
-    const int a = call.activation(0);
-    const int b = call.activation(1);
-    if (call.type() != "Mul") throw Unsupported("of two computed values");
-    return b > a ? convert_gated(call, a, b) : convert_gated(call, b, a);
-  }
+  if (call.is_activation(0) && call.is_activation(1)) return convert_two_activations(call);
   if (!call.is_activation(0) && !call.is_activation(1)) throw Unsupported("of two constants");
   return convert_affine(call, call.is_activation(0) ? 0 : 1);
 }
@@ -204,7 +177,7 @@ Value convert_activation(const Call& call) {
 }
 
 Value convert_prelu(const Call& call) {
-  const std::vector<float> slopes = channel_values(call, 1, call.sample_shape(0));
+  const std::vector<float> slopes = channel_values(call, 1, call.sample_shape(0), false);
   if (std::adjacent_find(slopes.begin(), slopes.end(), std::not_equal_to<>()) != slopes.end()) {
     throw Unsupported("with several slopes");
   }
@@ -252,9 +225,9 @@ Value pass_on(const Call& call) { return call.input(0); }
 /// Constants that old exporters cast on their way into a shape.
 Integers truncated(const Call& call) {
   const Constant& constant = call.constant(0);
-  const Shape shape = shape_of(*constant.tensor);
-  Integers result{{}, shape.empty()};
-  if (shape.size() > 1) throw Unsupported("of a matrix to integers");
+  Integers result{{}, constant.shape()};
+  if (constant.is_transposed || element_count(result.shape) > most_integers)
+    throw Unsupported("of so many values to integers");
   for (const float value : read_floats(call.file(), *constant.tensor)) {
     if (std::abs(value) > 1e9F) throw Unsupported("of large numbers to integers");
     result.values.push_back({static_cast<Index>(value), false});
@@ -276,10 +249,16 @@ constexpr int any_number = std::numeric_limits<int>::max();
 const std::map<std::string_view, Operator>& operators() {
   static const std::map<std::string_view, Operator> table = {
       {"Add", {convert_arithmetic, 2}},
+      {"AveragePool",
+       {convert_average_pool,
+        1,
+        {"auto_pad", "ceil_mode", "count_include_pad", "dilations", "kernel_shape", "pads", "strides"}}},
       {"BatchNormalization", {convert_batch_normalization, 5, {"epsilon", "momentum", "spatial", "training_mode"}}},
       {"Cast", {convert_cast, 1, {"to", "saturate"}}},
       {"Clip", {convert_clip, 3, {"min", "max"}}},
       {"Concat", {convert_concat, any_number, {"axis"}}},
+      {"ConstantOfShape", {convert_constant_of_shape, 1, {"value"}}},
+      {"Conv", {convert_conv, 3, {"auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"}}},
       {"Div", {convert_arithmetic, 2}},
       {"Dropout", {pass_on, 3, {"ratio", "seed"}}},
       {"Elu", {convert_activation, 1, {"alpha"}}},
@@ -287,13 +266,21 @@ const std::map<std::string_view, Operator>& operators() {
       {"Gather", {convert_gather, 2, {"axis"}}},
       {"Gelu", {convert_gelu, 1, {"approximate"}}},
       {"Gemm", {convert_gemm, 3, {"alpha", "beta", "transA", "transB"}}},
+      {"GlobalAveragePool", {convert_global_average_pool, 1}},
+      {"GlobalMaxPool", {convert_global_max_pool, 1}},
       {"HardSigmoid", {convert_activation, 1, {"alpha", "beta"}}},
       {"HardSwish", {convert_activation, 1}},
       {"Identity", {pass_on, 1}},
       {"LeakyRelu", {convert_activation, 1, {"alpha"}}},
       {"MatMul", {convert_matmul, 2}},
+      {"MaxPool",
+       {convert_max_pool,
+        1,
+        {"auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "storage_order", "strides"}}},
       {"Mul", {convert_arithmetic, 2}},
       {"PRelu", {convert_prelu, 2}},
+      {"Pad", {convert_pad, 4, {"mode", "pads", "value"}}},
+      {"ReduceMean", {convert_reduce_mean, 2, {"axes", "keepdims", "noop_with_empty_axes"}}},
       {"Relu", {convert_activation, 1}},
       {"Reshape", {convert_reshape, 2, {"allowzero"}}},
       {"Selu", {convert_activation, 1, {"alpha", "gamma"}}},

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// A small constant folder for shapes, and the operators that only rearrange a sample's values.
+// What only rearranges values, of samples and of constants, and the integers that shapes are
+// computed with.
 #include "formats/onnx_shapes.hpp"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "gpfq/base/error.hpp"
 
@@ -13,37 +14,12 @@ namespace gpfq::formats::onnx_reader {
 
 namespace {
 
+constexpr Index most_steps = Index{1} << 30;  // of a strided slice; no extent in sight is larger
+
 Integers require_integers(const Call& call, std::size_t i) {
   std::optional<Integers> found = call.integers(i);
   if (!found) throw Unsupported(fmt::format("whose input {} is no constant or shape", i));
   return std::move(*found);
-}
-
-/// Plain numbers, where a batch size makes no sense (indexes, axes).
-std::vector<Index> require_numbers(const Call& call, std::size_t i) {
-  std::vector<Index> numbers;
-  for (const Extent& extent : require_integers(call, i).values) {
-    if (extent.is_batch) throw Unsupported("that indexes with the batch size");
-    numbers.push_back(extent.value);
-  }
-  return numbers;
-}
-
-/// Axis `axis` of `rank`, counted from the end where negative.
-Index normalized(const Call& call, Index axis, Index rank) {
-  const Index result = axis < 0 ? axis + rank : axis;
-  if (result < 0 || result >= rank) {
-    throw_input("node '{}' ({}): axis {} of {} dimensions", display_name(call.node()), call.type(), axis, rank);
-  }
-  return result;
-}
-
-Index rank_with_batch(const Shape& sample) { return static_cast<Index>(sample.size()) + 1; }
-
-/// The axes of Squeeze and Unsqueeze: an attribute before opset 13, then an input.
-std::optional<std::vector<Index>> axes_of(const Call& call) {
-  if (call.has_input(1)) return require_numbers(call, 1);
-  return call.integers_attribute("axes");
 }
 
 /// One value per sample stays a vector of one.
@@ -52,15 +28,70 @@ Value reshape(const Call& call, Shape shape) {
   return Activation{call.builder().add_reshape(call.node().name(), call.activation(0), shape)};
 }
 
-Integers with_rank_toggled(const Call& call, bool is_scalar) {
-  Integers values = require_integers(call, 0);
-  if (is_scalar && values.values.size() != 1) throw Unsupported("of several integers to one");
-  values.is_scalar = is_scalar;
-  return values;
+/// A floating-point constant under another shape; the values are not touched.
+Value reshaped_constant(const Call& call, Shape shape) {
+  Constant constant = call.constant(0);
+  if (constant.is_transposed) throw Unsupported("of a transposed constant");
+  constant.extents = std::move(shape);
+  return constant;
 }
 
-/// Clamps a slice bound as the operator does, counting from the end where negative.
-Index slice_bound(Index bound, Index size) { return std::clamp<Index>(bound < 0 ? bound + size : bound, 0, size); }
+Shape with_batch(const Shape& sample) {
+  Shape shape = sample;
+  shape.insert(shape.begin(), 1);
+  return shape;
+}
+
+/// The per-sample part of a shape whose first extent must still be the batch (here 1).
+Shape without_batch(const Shape& shape) { return {shape.begin() + 1, shape.end()}; }
+
+/// start, end and step along one axis.
+struct Bounds {
+  Index axis = 0;
+  Index start = 0;
+  Index end = 0;
+  Index step = 1;
+};
+
+/// They are inputs from opset 10 on, attributes before.
+std::vector<Bounds> bounds_of(const Call& call) {
+  const std::vector<Index> starts = call.numbers(1, "starts").value_or(std::vector<Index>{});
+  const std::vector<Index> ends = call.numbers(2, "ends").value_or(std::vector<Index>{});
+  const auto axes = call.numbers(3, "axes");
+  const auto steps = call.has_input(4) ? std::optional(call.numbers(4)) : std::nullopt;
+  std::vector<Bounds> result;
+  for (std::size_t i = 0; i < starts.size(); ++i) {
+    const bool is_complete = i < ends.size() && (!axes || i < axes->size()) && (!steps || i < steps->size());
+    if (!is_complete) throw_input("{} starts, {} ends", starts.size(), ends.size());
+    result.push_back({axes ? (*axes)[i] : static_cast<Index>(i), starts[i], ends[i], steps ? (*steps)[i] : 1});
+  }
+  return result;
+}
+
+/// Exporters write "to the end" as one of these.
+bool is_open_end(Index end) { return end >= std::numeric_limits<std::int32_t>::max(); }
+
+/// Strided slices of samples that begin at the first value; a part of an axis has no operator in the graph.
+Value slice_sample(const Call& call) {
+  int result = call.activation(0);
+  const std::size_t rank = call.sample_shape(0).size() + 1;
+  for (const Bounds& bounds : bounds_of(call)) {
+    const std::size_t axis = axis_of(bounds.axis, rank);
+    const Index extent = axis == 0 ? call.fixed_batch() : call.builder().shape(result)[axis - 1];
+    const bool is_whole = bounds.start == 0 && (is_open_end(bounds.end) || (extent > 0 && bounds.end >= extent));
+    if (bounds.step < 1 || bounds.step > most_steps || (axis == 0 && bounds.step != 1)) {
+      throw Unsupported(fmt::format("of samples with step {} along axis {}", bounds.step, axis));
+    }
+    if (is_whole && bounds.step == 1) continue;
+    if (axis == 0) throw Unsupported("of the batch dimension");
+    const Range range = slice_range(extent, bounds.start, bounds.end, bounds.step);
+    if (range.first != 0 || range.count != ceil_div(extent, bounds.step)) {
+      throw Unsupported(fmt::format("of samples that leaves out an end of axis {}", axis));
+    }
+    result = call.builder().add_subsampling(call.node().name(), result, axis - 1, bounds.step);
+  }
+  return Activation{result};
+}
 
 }  // namespace
 
@@ -100,63 +131,65 @@ Value convert_shape(const Call& call) {
     extents.push_back({call.fixed_batch(), true});
     for (const Index extent : call.sample_shape(0)) extents.push_back({extent, false});
   } else if (const Constant* constant = std::get_if<Constant>(&call.input(0))) {
-    for (const Index extent : shape_of(*constant->tensor)) extents.push_back({extent, false});
-    if (constant->is_transposed) std::reverse(extents.begin(), extents.end());
+    for (const Index extent : constant->shape()) extents.push_back({extent, false});
   } else {
-    throw Unsupported("of a shape");
+    for (const Index extent : require_integers(call, 0).shape) extents.push_back({extent, false});
   }
   const Index size = static_cast<Index>(extents.size());
-  const Index first = slice_bound(call.integer_attribute("start", 0), size);
-  const Index last = slice_bound(call.integer_attribute("end", size), size);
-  return Integers{{extents.begin() + first, extents.begin() + std::max(first, last)}, false};
+  return sliced(integer_vector(std::move(extents)), 0, call.integer_attribute("start", 0),
+                call.integer_attribute("end", size), 1);
+}
+
+Value convert_constant_of_shape(const Call& call) {
+  Index value = 0;
+  if (const onnx::AttributeProto* attribute = call.attribute("value")) {
+    if (!attribute->has_t() || is_floating(attribute->t())) throw Unsupported("of floating-point values");
+    const std::vector<Index> values = read_integers(call.file(), attribute->t());
+    if (values.size() != 1) throw_input("attribute 'value' has {} values; expected one", values.size());
+    value = values.front();
+  } else {
+    throw Unsupported("of floating-point values");  // the operator's default is float 0
+  }
+  return filled(call.numbers(0), value);
 }
 
 Value convert_gather(const Call& call) {
+  if (call.is_activation(0)) throw Unsupported("of samples' values");
   const Integers from = require_integers(call, 0);
-  const Integers indexes = require_integers(call, 1);
-  if (call.integer_attribute("axis", 0) != 0 || from.is_scalar) throw Unsupported("along another axis than the first");
-  Integers result{{}, indexes.is_scalar};
-  for (const Index index : require_numbers(call, 1)) {
-    const Index at = normalized(call, index, static_cast<Index>(from.values.size()));
-    result.values.push_back(from.values[static_cast<std::size_t>(at)]);
-  }
-  return result;
+  return gathered(from, call.numbers(1), require_integers(call, 1).shape, call.integer_attribute("axis", 0));
 }
 
 Value convert_concat(const Call& call) {
-  Integers result;
-  for (std::size_t i = 0; i < static_cast<std::size_t>(call.node().input_size()); ++i) {
-    if (call.is_activation(i)) throw Unsupported("of computed values");
-    const Integers part = require_integers(call, i);
-    result.values.insert(result.values.end(), part.values.begin(), part.values.end());
+  const std::size_t count = static_cast<std::size_t>(call.node().input_size());
+  std::size_t activations = 0;
+  for (std::size_t i = 0; i < count; ++i) activations += call.is_activation(i) ? 1 : 0;
+  if (activations == 0) {
+    std::vector<Integers> parts;
+    for (std::size_t i = 0; i < count; ++i) parts.push_back(require_integers(call, i));
+    if (parts.empty()) throw_input("no inputs");
+    return concatenated(parts, call.integer_attribute("axis", 0));
   }
-  return result;
+  if (activations != count) throw Unsupported("of computed values and constants");
+  const std::size_t axis = axis_of(call.integer_attribute("axis", 0), call.sample_shape(0).size() + 1);
+  if (axis == 0) throw Unsupported("of the batch dimension");
+  std::vector<int> inputs;
+  for (std::size_t i = 0; i < count; ++i) inputs.push_back(call.activation(i));
+  if (count == 1) return Activation{inputs.front()};
+  return call.add(net::Op::concat, std::move(inputs), {{"axis", {static_cast<double>(axis - 1)}}});
 }
 
 Value convert_slice(const Call& call) {
-  if (call.is_activation(0)) throw Unsupported("of computed values");
-  const Integers from = require_integers(call, 0);
-  // Bounds are inputs from opset 10 on, attributes before.
-  const auto bounds = [&](std::size_t i, const char* name) {
-    return call.has_input(i) ? require_numbers(call, i) : call.integers_attribute(name).value_or(std::vector<Index>{});
-  };
-  const std::vector<Index> starts = bounds(1, "starts");
-  const std::vector<Index> ends = bounds(2, "ends");
-  const std::vector<Index> axes = bounds(3, "axes");
-  const std::vector<Index> steps = call.has_input(4) ? require_numbers(call, 4) : std::vector<Index>{1};
-  if (starts.size() != 1 || ends.size() != 1 || (!axes.empty() && axes != std::vector<Index>{0}) ||
-      steps != std::vector<Index>{1}) {
-    throw Unsupported("of a shape other than a range");
+  if (call.is_activation(0)) return slice_sample(call);
+  Integers result = require_integers(call, 0);
+  for (const Bounds& bounds : bounds_of(call)) {
+    result = sliced(result, bounds.axis, bounds.start, bounds.end, bounds.step);
   }
-  const Index size = static_cast<Index>(from.values.size());
-  const Index first = slice_bound(starts.front(), size);
-  const Index last = std::max(first, slice_bound(ends.front(), size));
-  return Integers{{from.values.begin() + first, from.values.begin() + last}, false};
+  return result;
 }
 
 Value convert_flatten(const Call& call) {
   const Shape& sample = call.sample_shape(0);
-  const Index rank = rank_with_batch(sample);
+  const Index rank = static_cast<Index>(sample.size()) + 1;
   Index axis = call.integer_attribute("axis", 1);
   if (axis < 0) axis += rank;
   if (axis < 0 || axis > rank) throw_input("node '{}' (Flatten): axis {}", display_name(call.node()), axis);
@@ -167,108 +200,66 @@ Value convert_flatten(const Call& call) {
 }
 
 Value convert_reshape(const Call& call) {
-  if (!call.is_activation(0)) {
-    const std::vector<Index> target = require_numbers(call, 1);
-    if (call.integers(0) && target == std::vector<Index>{-1}) return with_rank_toggled(call, false);
-    throw Unsupported("of a constant");
-  }
+  if (call.is_float_constant(0))
+    return reshaped_constant(call, reshaped_shape(call.constant(0).shape(), call.numbers(1)));
+  if (!call.is_activation(0)) return reshaped_integers(require_integers(call, 0), call.numbers(1));
   const bool allow_zero = call.integer_attribute("allowzero", 0) != 0;
   const Integers target = require_integers(call, 1);
   return reshape(call, reshaped(target.values, call.sample_shape(0), call.fixed_batch(), allow_zero));
 }
 
 Value convert_squeeze(const Call& call) {
-  if (!call.is_activation(0)) return with_rank_toggled(call, true);
-  const std::optional<std::vector<Index>> axes = axes_of(call);
+  const std::optional<std::vector<Index>> axes = call.numbers(1, "axes");
+  const std::vector<Index> listed = axes.value_or(std::vector<Index>{});
+  if (call.is_float_constant(0)) return reshaped_constant(call, squeezed_shape(call.constant(0).shape(), listed));
+  if (!call.is_activation(0)) return squeezed(require_integers(call, 0), listed);
   if (!axes) throw Unsupported("without axes");
-  Shape shape = call.sample_shape(0);
-  for (const Index axis : *axes) {
-    const Index at = normalized(call, axis, rank_with_batch(call.sample_shape(0)));
-    if (at == 0) throw Unsupported("of the batch dimension");
-    Index& extent = shape[static_cast<std::size_t>(at - 1)];
-    if (extent > 1) throw_input("node '{}' (Squeeze): extent {} is not 1", display_name(call.node()), extent);
-    extent = 0;  // marked; no extent of a sample is 0
+  const Shape shape = with_batch(call.sample_shape(0));
+  for (const Index axis : listed) {
+    if (axis_of(axis, shape.size()) == 0) throw Unsupported("of the batch dimension");
   }
-  shape.erase(std::remove(shape.begin(), shape.end(), 0), shape.end());
-  return reshape(call, shape);
+  return listed.empty() ? call.input(0) : reshape(call, without_batch(squeezed_shape(shape, listed)));
 }
 
 Value convert_unsqueeze(const Call& call) {
-  if (!call.is_activation(0)) {
-    if (!require_integers(call, 0).is_scalar) throw Unsupported("of a shape");
-    return with_rank_toggled(call, false);
-  }
-  std::vector<Index> axes = axes_of(call).value_or(std::vector<Index>{});
-  Shape shape = call.sample_shape(0);
-  const Index rank = rank_with_batch(shape) + static_cast<Index>(axes.size());
-  for (Index& axis : axes) axis = normalized(call, axis, rank);
-  std::sort(axes.begin(), axes.end());
-  if (axes.empty() || std::adjacent_find(axes.begin(), axes.end()) != axes.end()) {
-    throw_input("node '{}' (Unsqueeze): axes [{}]", display_name(call.node()), fmt::join(axes, ", "));
-  }
-  if (axes.front() == 0) throw Unsupported("before the batch dimension");
-  for (const Index axis : axes) shape.insert(shape.begin() + (axis - 1), 1);
-  return reshape(call, shape);
+  const std::vector<Index> axes = call.numbers(1, "axes").value_or(std::vector<Index>{});
+  if (call.is_float_constant(0)) return reshaped_constant(call, unsqueezed_shape(call.constant(0).shape(), axes));
+  if (!call.is_activation(0)) return unsqueezed(require_integers(call, 0), axes);
+  const Shape shape = with_batch(call.sample_shape(0));
+  const Shape target = unsqueezed_shape(shape, axes);
+  const auto is_first = [&](Index axis) { return axis_of(axis, target.size()) == 0; };
+  if (std::any_of(axes.begin(), axes.end(), is_first)) throw Unsupported("before the batch dimension");
+  return reshape(call, without_batch(target));
 }
 
 Value convert_transpose(const Call& call) {
   const std::optional<std::vector<Index>> order = call.integers_attribute("perm");
-  if (!call.is_activation(0)) {
+  if (call.is_float_constant(0)) {
     Constant matrix = call.constant(0);
-    if (shape_of(*matrix.tensor).size() != 2) throw Unsupported("of a constant that is no matrix");
+    if (matrix.shape().size() != 2) throw Unsupported("of a constant that is no matrix");
     const bool is_identity = order == std::vector<Index>{0, 1};
     if (!is_identity) matrix.is_transposed = !matrix.is_transposed;
     return matrix;
   }
-  const Shape& sample = call.sample_shape(0);
-  if (!order || static_cast<Index>(order->size()) != rank_with_batch(sample) || order->front() != 0) {
-    throw Unsupported("of the batch dimension");
-  }
-  // Moving extents of 1 about keeps the values in order; anything else would not.
-  Shape shape;
-  Index last_moved = 0;
-  for (std::size_t i = 1; i < order->size(); ++i) {
-    const Index axis = normalized(call, (*order)[i], rank_with_batch(sample));
-    const Index extent = axis == 0 ? 0 : sample[static_cast<std::size_t>(axis - 1)];
-    if (extent == 0 || (extent > 1 && axis < last_moved)) {
-      throw Unsupported(fmt::format("that reorders the values (perm [{}])", fmt::join(*order, ", ")));
+  if (!call.is_activation(0)) return transposed(require_integers(call, 0), order.value_or(std::vector<Index>{}));
+  const std::size_t rank = call.sample_shape(0).size() + 1;
+  if (!order || order->size() != rank || order->front() != 0) throw Unsupported("of the batch dimension");
+  std::vector<std::size_t> perm;
+  for (std::size_t i = 1; i < rank; ++i) {
+    const std::size_t axis = axis_of((*order)[i], rank);
+    if (axis == 0 || std::find(perm.begin(), perm.end(), axis - 1) != perm.end()) {
+      throw_input("perm names axis {} twice", axis);
     }
-    if (extent > 1) last_moved = axis;
-    shape.push_back(extent);
+    perm.push_back(axis - 1);
   }
-  return reshape(call, shape);
+  return Activation{call.builder().add_transpose(call.node().name(), call.activation(0), perm)};
 }
 
 std::optional<Integers> integer_arithmetic(const Call& call) {
   const std::optional<Integers> left = call.integers(0);
   const std::optional<Integers> right = call.integers(1);
   if (!left || !right) return std::nullopt;
-  const std::size_t size = std::max(left->values.size(), right->values.size());
-  Integers result{{}, left->is_scalar && right->is_scalar};
-  for (std::size_t i = 0; i < size; ++i) {
-    if ((left->values.size() != size && left->values.size() != 1) ||
-        (right->values.size() != size && right->values.size() != 1)) {
-      throw Unsupported("of shapes of different lengths");
-    }
-    const Extent& a = left->values[left->values.size() == 1 ? 0 : i];
-    const Extent& b = right->values[right->values.size() == 1 ? 0 : i];
-    const bool keeps_batch =
-        a.is_batch && !b.is_batch && b.value == (call.type() == "Mul" || call.type() == "Div" ? 1 : 0);
-    if (keeps_batch) {
-      result.values.push_back(a);
-      continue;
-    }
-    constexpr Index limit = Index{1} << 30;  // no extent in sight is larger; keeps the products in range
-    const auto is_large = [](const Extent& extent) { return extent.value < -limit || extent.value > limit; };
-    if (a.is_batch || b.is_batch || is_large(a) || is_large(b)) throw Unsupported("of the batch size");
-    if (call.type() == "Div" && b.value == 0) throw_input("node '{}' divides by zero", display_name(call.node()));
-    result.values.push_back({call.type() == "Mul"   ? a.value * b.value
-                             : call.type() == "Div" ? a.value / b.value
-                             : call.type() == "Sub" ? a.value - b.value
-                                                    : a.value + b.value,
-                             false});
-  }
-  return result;
+  return combined(call.type(), *left, *right);
 }
 
 }  // namespace gpfq::formats::onnx_reader

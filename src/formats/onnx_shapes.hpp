@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Shapes in ONNX graphs: reshapes whose target is constant or computed from other shapes, with the
-// batch dimension as a symbol, so that x.view(x.size(0), -1) reads as what it means.
+// batch dimension as a symbol, so that x.view(x.size(0), -1) reads as what it means; and slices.
 #pragma once
 
 #include "formats/onnx_translator.hpp"
@@ -13,8 +13,10 @@ namespace gpfq::formats::onnx_reader {
 [[nodiscard]] Shape reshaped(std::vector<Extent> target, const Shape& sample, Index fixed_batch, bool allow_zero);
 
 [[nodiscard]] Value convert_shape(const Call& call);
+[[nodiscard]] Value convert_constant_of_shape(const Call& call);
 [[nodiscard]] Value convert_gather(const Call& call);
 [[nodiscard]] Value convert_concat(const Call& call);
+/// Of samples: strides from the first value on, x[:, :, ::2, ::2], as a max_pool with a 1×1 kernel, which is exact.
 [[nodiscard]] Value convert_slice(const Call& call);
 [[nodiscard]] Value convert_flatten(const Call& call);
 [[nodiscard]] Value convert_reshape(const Call& call);

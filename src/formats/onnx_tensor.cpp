@@ -14,6 +14,7 @@
 
 #include "formats/float_check.hpp"
 #include "formats/onnx_file.hpp"
+#include "formats/unsupported.hpp"
 #include "gpfq/base/error.hpp"
 
 namespace gpfq::formats::onnx_reader {
@@ -299,13 +300,14 @@ void TensorValues::read(Index first, Index count, float* out) const {
 net::TensorSource matrix_source(const std::shared_ptr<const OnnxFile>& file, const Constant& constant, bool transpose,
                                 double factor) {
   const TensorValues values(file, *constant.tensor);
-  if (values.shape().size() != 2) {
-    throw_input("tensor '{}' has shape {}; expected a matrix", constant.tensor->name(), to_string(values.shape()));
+  const Shape shape = constant.stored_shape();
+  if (shape.size() != 2) {
+    throw_input("tensor '{}' has shape {}; expected a matrix", constant.tensor->name(), to_string(shape));
   }
-  const Index stored_rows = values.shape()[0];
-  const Index stored_columns = values.shape()[1];
+  const Index stored_rows = shape[0];
+  const Index stored_columns = shape[1];
   if (transpose == constant.is_transposed) {
-    return {values.shape(), [=](Index first, Index count, float* out) {
+    return {shape, [=](Index first, Index count, float* out) {
               require(first >= 0 && count >= 0 && first + count <= stored_rows, "tensor source: rows out of range");
               values.read(first * stored_columns, count * stored_columns, out);
               scale(out, count * stored_columns, factor);
@@ -320,6 +322,18 @@ net::TensorSource matrix_source(const std::shared_ptr<const OnnxFile>& file, con
               for (Index r = 0; r < count; ++r) out[r * stored_rows + k] = strip[static_cast<std::size_t>(r)];
             }
             scale(out, count * stored_rows, factor);
+          }};
+}
+
+net::TensorSource rows_source(const std::shared_ptr<const OnnxFile>& file, const Constant& constant) {
+  const TensorValues values(file, *constant.tensor);
+  const Shape shape = constant.stored_shape();
+  if (constant.is_transposed || shape.empty()) throw Unsupported("with a transposed constant, or one number");
+  const Index rows = shape.front();
+  const Index row_size = element_count({shape.begin() + 1, shape.end()});
+  return {shape, [=](Index first, Index count, float* out) {
+            require(first >= 0 && count >= 0 && first + count <= rows, "tensor source: rows out of range");
+            values.read(first * row_size, count * row_size, out);
           }};
 }
 

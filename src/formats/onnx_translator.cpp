@@ -156,7 +156,13 @@ Value Translator::convert(const onnx::NodeProto& node, const Operator& entry) {
     inputs.push_back(input.empty() ? Value(Unknown{}) : value_of(input, node));
     if (!input.empty() && std::holds_alternative<Unknown>(inputs.back())) return Unknown{};
   }
-  return entry.convert(Call(*this, node, std::move(inputs)));
+  try {
+    return entry.convert(Call(*this, node, std::move(inputs)));
+  } catch (const Error& error) {
+    const std::string message = error.what();
+    if (message.starts_with("node '")) throw;
+    throw Error(error.kind(), fmt::format("node '{}' ({}): {}", display_name(node), node.op_type(), message));
+  }
 }
 
 Value Translator::value_of(const std::string& name, const onnx::NodeProto& reader) const {

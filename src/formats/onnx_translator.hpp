@@ -13,21 +13,10 @@
 #include "formats/model_builder.hpp"
 #include "formats/onnx_file.hpp"
 #include "formats/onnx_index.hpp"
+#include "formats/onnx_integers.hpp"
 #include "formats/unsupported.hpp"
 
 namespace gpfq::formats::onnx_reader {
-
-/// One extent in a computed shape. The batch is symbolic: it may have any size.
-struct Extent {
-  Index value = 0;
-  bool is_batch = false;
-};
-
-/// Integers that the graph computes with, for shapes: a vector, or a scalar (one element).
-struct Integers {
-  std::vector<Extent> values;
-  bool is_scalar = false;
-};
 
 /// The result of a node whose shape depends on an unsupported operator.
 struct Unknown {};
@@ -67,7 +56,11 @@ class Call {
   [[nodiscard]] std::optional<Integers> integers(std::size_t i) const;
   /// One floating-point constant number. @throws Unsupported.
   [[nodiscard]] double number(std::size_t i) const;
-  /// True when input i is a product (MatMul, Gemm) that nothing but this node reads.
+  /// Plain numbers, where a batch size makes no sense (indexes, axes). @throws Unsupported.
+  [[nodiscard]] std::vector<Index> numbers(std::size_t i) const;
+  /// Numbers that are an input in this opset and were an attribute before; none where the node has neither.
+  [[nodiscard]] std::optional<std::vector<Index>> numbers(std::size_t i, std::string_view attribute_name) const;
+  /// True when input i is a product (MatMul, Gemm, Conv) that nothing but this node reads.
   [[nodiscard]] bool is_only_reader_of_product(std::size_t i) const;
 
   [[nodiscard]] const onnx::AttributeProto* attribute(std::string_view name) const;
@@ -78,6 +71,10 @@ class Call {
 
   /// Adds a node of the model named after this ONNX node.
   [[nodiscard]] Value add(net::Op op, int input, Attributes attributes = {}, Parameters parameters = {}) const;
+  [[nodiscard]] Value add(net::Op op, std::vector<int> inputs, Attributes attributes) const;
+  /// Adds a linear node. Its name is the weight's less a trailing ".weight" where it has that, else this node's.
+  [[nodiscard]] Value add_linear(net::Op op, const Constant& weight, Attributes attributes,
+                                 Parameters parameters) const;
 
  private:
   Translator& translator_;
@@ -92,6 +89,10 @@ struct Operator {
   int max_inputs = 1;
   std::vector<std::string_view> attributes = {};
 };
+
+/// Constant i as one value per channel (dimension 0) of a sample, broadcast as ONNX does; one value where it has one,
+/// unless `repeat`. @throws Unsupported where it varies along another dimension.
+[[nodiscard]] std::vector<float> channel_values(const Call& call, std::size_t i, const Shape& sample, bool repeat);
 
 /// The row of the operator table; none for operators that are not supported.
 [[nodiscard]] const Operator* find_operator(const std::string& type);

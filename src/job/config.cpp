@@ -68,6 +68,7 @@ void check_type(const ConfigKey& key, const Json& value, const std::string& name
   if (key.type == "string") expect(value.is_string(), name, value, "a string");
   if (key.type == "integer") expect(value.is_number_integer(), name, value, "an integer");
   if (key.type == "number") expect(value.is_number(), name, value, "a number");
+  if (key.type == "boolean") expect(value.is_boolean(), name, value, "true or false");
   if (key.type == "size") expect(value.is_string() || value.is_number_integer(), name, value, "a size such as \"4GiB\"");
   if (key.type == "objects") expect(value.is_array(), name, value, "a list of objects");
   if (key.type == "numbers") {
@@ -180,10 +181,13 @@ LayerSettings parse_settings(const Json& settings, LayerSettings result, const s
   if (!levels.is_null()) result.levels = static_cast<int>(count_at(settings, "levels", 3, 2, 256, prefix));
   if (!bits.is_null()) result.levels = (1 << count_at(settings, "bits", 2, 2, 8, prefix)) - 1;
   result.radius = parse_radius(settings, result.radius, prefix);
+  result.form = choose<FormChoice>(
+      settings, "form",
+      {{"auto", FormChoice::automatic}, {"residual", FormChoice::residual}, {"gram", FormChoice::gram}}, result.form);
   return result;
 }
 
-/// Rules allow what the defaults do, less `layers` and `block`, and with `match` and `skip`.
+/// Rules allow what the defaults do, less what concerns all layers, and with `match` and `skip`.
 void check_rule(const Json& rule, std::size_t index) {
   const std::string where = fmt::format("quantization.layers[{}]", index);
   expect(rule.is_object(), where, rule, "an object");
@@ -193,7 +197,7 @@ void check_rule(const Json& rule, std::size_t index) {
   if (rule.contains("skip")) expect(rule.at("skip").is_boolean(), where + ".skip", rule.at("skip"), "true or false");
   settings.erase("match");
   settings.erase("skip");
-  for (const char* other : {"layers", "block"})
+  for (const char* other : {"layers", "block", "grid", "conv", "patch_fraction", "fold_batchnorm"})
     if (settings.contains(other)) throw_input("config: '{}.{}' is not a key of a layer rule", where, other);
   try {
     check_keys(settings, "quantization");
@@ -222,7 +226,23 @@ Preprocess parse_preprocess(const Json& root) {
   result.layout = choose<Layout>(
       root, "preprocess.layout",
       {{"NCHW", Layout::nchw}, {"NHWC", Layout::nhwc}, {"NHW", Layout::nhw}, {"flat", Layout::flat}}, Layout::flat);
+  result.reverse_channels =
+      choose<bool>(root, "preprocess.channel_order", {{"keep", false}, {"reverse", true}}, false);
   return result;
+}
+
+/// "2x4" or "auto".
+RankGrid parse_grid(const Json& root) {
+  const Json found = lookup(root, "quantization.grid");
+  RankGrid grid;
+  if (found.is_null() || found == "auto") return grid;
+  std::smatch parts;
+  const std::string text = found.get<std::string>();
+  expect(std::regex_match(text, parts, std::regex("([1-9][0-9]{0,5})x([1-9][0-9]{0,5})")), "quantization.grid", found,
+         "auto, or neurons x samples such as 2x4");
+  grid.neurons = std::stoi(parts[1]);
+  grid.samples = std::stoi(parts[2]);
+  return grid;
 }
 
 DataSource parse_source(const Json& root, const std::string& section, const std::filesystem::path& folder) {
@@ -327,6 +347,12 @@ Config parse_config(const std::string& text, const std::filesystem::path& folder
       config.rules.push_back({rules[i].at("match").get<std::string>(), rules[i].dump()});
     }
     config.block = count_at(root, "quantization.block", 0, 0, 4096);
+    config.grid = parse_grid(root);
+    config.channelwise = choose<bool>(root, "quantization.conv", {{"filters", false}, {"channelwise", true}}, false);
+    config.patch_fraction = value_or(root, "quantization.patch_fraction", 1.0);
+    expect(config.patch_fraction > 0 && config.patch_fraction <= 1, "quantization.patch_fraction",
+           lookup(root, "quantization.patch_fraction"), "more than 0, at most 1");
+    config.fold_batch_norm = value_or(root, "quantization.fold_batchnorm", true);
     const Json memory = lookup(root, "memory_per_rank");
     config.memory_per_rank = memory.is_null() ? parse_bytes("4GiB")
                                               : parse_bytes(memory.is_string() ? memory.get<std::string>() : memory.dump());

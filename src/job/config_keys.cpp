@@ -20,6 +20,7 @@ const std::vector<ConfigKey>& config_keys() {
       {"preprocess.scale", "number", "1", "", "multiplies stored values first (1/255 for bytes)"},
       {"preprocess.mean", "numbers", "[0]", "", "subtracted then, one value or one per channel"},
       {"preprocess.std", "numbers", "[1]", "", "divided by last, one value or one per channel"},
+      {"preprocess.channel_order", "string", "\"keep\"", "", "keep, or reverse (RGB to BGR) before mean and std"},
       {"preprocess.layout", "string", "\"flat\"", "", "the data's order: NCHW, NHWC, NHW or flat"},
       {"quantization.method", "string", "\"gpfq\"", "", "gpfq (greedy path) or msq (plain rounding)"},
       {"quantization.levels", "integer", "3", "", "levels M of the alphabet, 2 to 256"},
@@ -30,8 +31,15 @@ const std::vector<ConfigKey>& config_keys() {
       {"quantization.radius.value", "number", "null", "", "the radius itself, for rule value"},
       {"quantization.radius.per", "string", "\"layer\"", "", "one radius per layer or per neuron"},
       {"quantization.block", "integer", "0", "inputs", "inputs per block of the path; 0 chooses, fewer need less memory"},
+      {"quantization.form", "string", "\"auto\"", "", "auto, residual or gram: how the path is computed"},
+      {"quantization.grid", "string", "\"auto\"", "", "ranks as neurons x samples, for example 2x4, in residual form"},
+      {"quantization.conv", "string", "\"filters\"", "", "a convolution's neurons: filters, or channelwise (each input "
+                                                       "channel's kernel by itself, as the paper's code does)"},
+      {"quantization.patch_fraction", "number", "1", "", "share of a convolution's output positions to use, drawn at "
+                                                         "random per sample"},
+      {"quantization.fold_batchnorm", "boolean", "true", "", "fold BatchNormalization into the layer directly before it"},
       {"quantization.layers", "objects", "[]", "", "overrides: match (regular expression for the whole layer name) with "
-                                                 "skip, method, levels, bits, radius; the last match wins"},
+                                                 "skip, method, levels, bits, radius, form; the last match wins"},
       {"memory_per_rank", "size", "\"4GiB\"", "bytes", "what a rank may use for buffers"},
       {"threads", "integer", "1", "", "threads inside a rank"},
       {"output", "string", "\"run\"", "", "folder for results"},

@@ -28,12 +28,13 @@ Accuracy evaluate(const mpi::Communicator& comm, const net::Graph& graph, const 
   options.neuron_tile = plan.neuron_tile;
   options.threads = config.threads;
   const Index classes = element_count(graph.node(graph.output).shape);
-  const Range mine = ShardPlan(data.samples.count(), plan.sample_chunk, comm.size()).items_of(comm.rank());
+  const Range mine = ShardPlan(data.samples.count(), plan.sample_unit, comm.size()).items_of(comm.rank());
   const Index wave = samples_per_wave(plan, graph, 0, graph.size(), config.memory_per_rank);
   std::array<std::int64_t, 2> correct{};
   comm.agree([&] {
     for (Index begin = mine.begin; begin < mine.end; begin += wave) {
       const Index count = std::min(wave, mine.end - begin);
+      options.first_sample = begin;
       net::LiveBatches live;
       live[0] = data.samples.read(begin, count);
       net::run_nodes(graph, 0, graph.size(), live, parameters, options);

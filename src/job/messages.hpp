@@ -18,14 +18,15 @@ namespace gpfq::job {
 struct TileReport {
   Index first_neuron = 0;
   Index neurons = 0;
+  Index first_input = 0;
+  Index inputs = 0;
   std::string codes_sha256;
   Index saturated = 0;
   Index zeros = 0;
-  double residual_squared_norm = 0;
 
   template <class Archive>
   void serialize(Archive& archive, unsigned /*version*/) {
-    archive& first_neuron& neurons& codes_sha256& saturated& zeros& residual_squared_norm;
+    archive& first_neuron& neurons& first_input& inputs& codes_sha256& saturated& zeros;
   }
 };
 

@@ -27,6 +27,16 @@ std::optional<net::Model> import_unless_native(const std::filesystem::path& path
   throw_input("model: {} is not a model: expected .onnx, a Keras whole-model .h5 or a native .h5", path.string());
 }
 
+net::Model as_model(const store::ModelFile& file) {
+  net::Model model;
+  model.graph = file.graph();
+  for (const auto& [name, shape] : file.graph().tensors)
+    model.tensors[name] = {shape, [&file, tensor = name](Index first, Index count, float* out) {
+                             file.read_rows(tensor, first, count, out);
+                           }};
+  return model;
+}
+
 std::string import_model(const std::filesystem::path& from, const std::filesystem::path& to) {
   const std::optional<net::Model> model = import_unless_native(from);
   if (!model) throw_input("{} is a native model already", from.string());

@@ -5,11 +5,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <regex>
 
 #include "gpfq/base/error.hpp"
 #include "gpfq/base/text.hpp"
+#include "gpfq/net/patches.hpp"
+#include "gpfq/quant/gram_path.hpp"
 #include "gpfq/quant/tile_path.hpp"
+#include "job/grid.hpp"
 
 namespace gpfq::job {
 namespace {
@@ -19,16 +23,27 @@ constexpr Index float_bytes = sizeof(float);
 // form where 64 gave 12.5, 32 gave 10.4), but every rank forms G and C of the whole layer, which costs b/2n of the
 // path for n neurons per rank: 64 keeps that small when a layer is shared by several ranks.
 constexpr Index default_block = 64;
+// Panels of G and C. Wide ones make the recursion's products deep; the recursion inside a panel stays below a tenth.
+constexpr Index default_panel = 128;
 // Rows of one product of the path. Long enough that adding in fixed point costs about 1 %.
 constexpr Index path_chunk = 2048;
 // At least four tiles per layer where there are neurons enough; at most 256 neurons. Wider tiles read a block from
 // memory less often (784×500: tiles of 64, 128, 256 gave 0.57, 0.64, 0.65 of the product rate).
 constexpr Index fewest_tiles = 4;
 constexpr Index widest_tile = 256;
-// Floats of one chunk or weight tile of propagation.
-constexpr Index propagation_floats = Index{1} << 20;
+// Most inputs for which G and C are formed without being asked to: their triangles then take 400 MiB.
+constexpr Index most_gram_inputs = 5792;
+// A convolution's residual is kept only where a block and a tile over all rows stay below this.
+constexpr Index residual_limit_bytes = Index{256} << 20;
+// Floats of the widest value in a unit of samples, and of a weight tile in propagation.
+constexpr Index unit_floats = Index{1} << 18;
+constexpr Index weight_tile_floats = Index{1} << 20;
+// Values of a wave of samples in propagation that are worth keeping together.
+constexpr Index useful_wave_bytes = Index{16} << 20;
+constexpr Index most_samples_per_unit = 256;
+constexpr Index fewest_product_rows = 16;
 
-Index tile_width(Index neurons) {
+Index choose_tile_width(Index neurons) {
   return std::clamp(round_up(ceil_div(neurons, fewest_tiles), alignment_floats), alignment_floats, widest_tile);
 }
 
@@ -48,28 +63,115 @@ void check_rules(const net::Graph& graph, const Config& config) {
   }
 }
 
+/// Shapes of the problems that a layer falls into.
+void set_problems(const net::Graph& graph, const net::Node& node, const Config& config, Index samples, LayerPlan& plan) {
+  const Shape& weight = graph.tensor_shape(plan.tensor);
+  plan.neurons = weight.front();
+  plan.inputs = element_count(weight) / weight.front();
+  plan.problem_neurons = plan.neurons;
+  plan.path.inputs = plan.inputs;
+  plan.is_conv = node.op == net::Op::conv;
+  if (plan.is_conv) {
+    const net::ConvGeometry geometry = net::conv_geometry(graph, node);
+    const double used = std::round(config.patch_fraction * static_cast<double>(geometry.positions()));
+    plan.rows_per_sample = std::clamp<Index>(static_cast<Index>(used), 1, geometry.positions());
+    plan.groups = geometry.groups;
+    plan.channelwise = config.channelwise;
+    plan.problems = plan.channelwise ? geometry.channels : geometry.groups;
+    plan.problem_neurons = plan.neurons / geometry.groups;
+    if (plan.channelwise) plan.path.inputs = geometry.kernel_height * geometry.kernel_width;
+  }
+  plan.path.samples = samples * plan.rows_per_sample;
+  plan.path.sample_chunk = path_chunk;
+  plan.tile_width = choose_tile_width(plan.problem_neurons);
+}
+
+/// Flops per row and input of one problem.
+double residual_cost(const LayerPlan& plan, Index block) {
+  const double n = static_cast<double>(plan.problem_neurons);
+  return plan.path.shared ? 4 * n + 2.0 * static_cast<double>(block) : 6 * n + 4.0 * static_cast<double>(block);
+}
+
+double gram_cost(const LayerPlan& plan) {
+  const double N = static_cast<double>(plan.path.inputs);
+  const double recursion = 2 * N * static_cast<double>(plan.problem_neurons) / static_cast<double>(plan.path.samples);
+  return (plan.path.shared ? 1 : 2) * N + recursion;
+}
+
+Index residual_bytes(const LayerPlan& plan, Index block) {
+  quant::PathShape shape = plan.path;
+  shape.block_width = std::min(block, shape.inputs);
+  return quant::InputBlock::bytes(shape) + quant::TilePath::bytes(shape, plan.tile_width);
+}
+
+void choose_form(const LayerSettings& settings, Index block, LayerPlan& plan) {
+  if (plan.method == Method::msq) {
+    plan.form = Form::rounding;
+    plan.reason = "method msq";
+  } else if (plan.problems > 1) {
+    plan.form = Form::gram;
+    plan.reason = plan.channelwise ? "one problem per input channel" : "one problem per group";
+  } else if (settings.form != FormChoice::automatic) {
+    plan.form = settings.form == FormChoice::gram ? Form::gram : Form::residual;
+    plan.reason = "pinned";
+  } else if (!plan.is_conv) {
+    plan.form = Form::residual;
+    plan.reason = "dense";
+  } else if (plan.path.inputs > most_gram_inputs) {
+    plan.form = Form::residual;
+    plan.reason = "too many inputs for G and C";
+  } else if (gram_cost(plan) <= residual_cost(plan, block)) {
+    plan.form = Form::gram;
+    plan.reason = "fewer flops";
+  } else if (residual_bytes(plan, block) > residual_limit_bytes) {
+    plan.form = Form::gram;
+    plan.reason = "too many rows for a residual";
+  } else {
+    plan.form = Form::residual;
+    plan.reason = "fewer flops";
+  }
+}
+
+/// Samples whose maps must be at hand for one chunk of rows.
+Index samples_per_chunk(const LayerPlan& plan) { return ceil_div(plan.path.sample_chunk, plan.rows_per_sample) + 1; }
+
+void set_costs(const net::Graph& graph, LayerPlan& plan) {
+  const int networks = plan.path.shared ? 1 : 2;
+  const double entries = static_cast<double>(plan.path.samples) * static_cast<double>(plan.path.inputs) *
+                         static_cast<double>(plan.problems);
+  const Index map_floats = element_count(graph.node(graph.node(plan.node).inputs.front()).shape);
+  const Index window = plan.is_conv ? networks * samples_per_chunk(plan) * map_floats * float_bytes : 0;
+  if (plan.form == Form::gram) {
+    plan.flops = entries * gram_cost(plan);
+    plan.shared_bytes =
+        plan.problems * quant::GramProducts::bytes(plan.path.inputs, plan.path.block_width, plan.path.shared) +
+        networks * path_chunk * plan.path.inputs * float_bytes + window;
+    plan.tile_bytes = quant::Tile::bytes(plan.path.inputs, plan.path.block_width, plan.tile_width) +
+                      quant::gram_path_bytes(plan.path.inputs, plan.path.block_width, plan.tile_width);
+  } else if (plan.form == Form::residual) {
+    plan.flops = entries * static_cast<double>(plan.problem_neurons) * (plan.path.shared ? 4 : 6);
+    plan.shared_bytes = quant::InputBlock::bytes(plan.path) + window;
+    plan.tile_bytes = quant::TilePath::bytes(plan.path, plan.tile_width);
+  } else {
+    plan.tile_bytes = plan.tile_width * plan.inputs * 5;
+  }
+}
+
 LayerPlan plan_layer(const net::Graph& graph, int index, const Config& config, Index samples, bool shared) {
   const net::Node& node = graph.node(index);
   const LayerSettings settings = config.settings_for(node.name);
-  const Shape& weight = graph.tensor_shape(node.parameters.at("weight"));
   LayerPlan plan;
   plan.node = index;
   plan.name = node.name;
   plan.tensor = node.parameters.at("weight");
   plan.quantized = !settings.skip;
   plan.method = settings.method;
-  plan.neurons = weight.front();
-  plan.path.samples = samples;
-  plan.path.inputs = element_count(weight) / weight.front();
-  plan.path.block_width = std::min(config.block > 0 ? config.block : default_block, plan.path.inputs);
-  plan.path.sample_chunk = path_chunk;
   plan.path.shared = shared;
-  plan.tile_width = tile_width(plan.neurons);
-  if (plan.quantized && plan.method == Method::gpfq) {
-    const double mNn = static_cast<double>(samples) * static_cast<double>(plan.path.inputs) * static_cast<double>(plan.neurons);
-    plan.flops = (shared ? 4 : 6) * mNn;
-    plan.path_bytes = quant::InputBlock::bytes(plan.path) + quant::TilePath::bytes(plan.path, plan.tile_width);
-  }
+  set_problems(graph, node, config, samples, plan);
+  choose_form(settings, config.block > 0 ? config.block : default_block, plan);
+  const Index usual = plan.form == Form::gram ? default_panel : default_block;
+  plan.path.block_width = std::min(config.block > 0 ? config.block : usual, plan.path.inputs);
+  if (plan.quantized) set_costs(graph, plan);
   return plan;
 }
 
@@ -81,21 +183,47 @@ void check_memory(const JobPlan& plan, const Config& config) {
               format_bytes(config.memory_per_rank), config.memory_per_rank, smallest, format_bytes(smallest), reason);
 }
 
-/// Chunk and tile of propagation: functions of the graph's widest value alone.
+/// Units, chunks and tiles of propagation: functions of the graph's widest values alone.
 JobPlan propagation_numbers(const net::Graph& graph) {
   JobPlan plan;
   Index widest = 1;
-  for (const net::Node& node : graph.nodes) widest = std::max(widest, element_count(node.shape));
-  const Index rows = propagation_floats / widest / alignment_floats * alignment_floats;
-  plan.sample_chunk = std::clamp(rows, alignment_floats, Index{256});
-  plan.neuron_tile = plan.sample_chunk;
-  plan.weight_tile_bytes = 2 * plan.neuron_tile * widest * float_bytes;  // a tile and a chunk's product
+  Index widest_row = 1;
+  for (const net::Node& node : graph.nodes) {
+    widest = std::max(widest, element_count(node.shape));
+    if (!net::is_linear(node.op)) continue;
+    const Shape& weight = graph.tensor_shape(node.parameters.at("weight"));
+    widest_row = std::max(widest_row, element_count(weight) / weight.front());
+  }
+  const Index samples = std::clamp(unit_floats / widest, Index{1}, most_samples_per_unit);
+  plan.sample_unit = samples < alignment_floats ? samples : samples / alignment_floats * alignment_floats;
+  plan.sample_chunk = std::max(plan.sample_unit, fewest_product_rows);
+  const Index rows = weight_tile_floats / widest_row / alignment_floats * alignment_floats;
+  plan.neuron_tile = std::clamp(rows, alignment_floats, Index{256});
+  // A weight tile, a chunk's padded rows and its product, and what a thread takes for patches.
+  plan.weight_tile_bytes = float_bytes * ((plan.neuron_tile + plan.sample_chunk) * widest_row +
+                                          plan.sample_chunk * plan.neuron_tile +
+                                          net::scratch_floats_per_thread(graph, 0, graph.size()));
   plan.propagation_bytes =
-      plan.sample_chunk * propagation_bytes_per_sample(graph, 0, graph.size()) + plan.weight_tile_bytes;
+      plan.sample_unit * propagation_bytes_per_sample(graph, 0, graph.size()) + plan.weight_tile_bytes;
   return plan;
 }
 
 }  // namespace
+
+std::string form_name(Form form) {
+  return form == Form::residual ? "residual" : form == Form::gram ? "gram" : "rounding";
+}
+
+TileBox tile_box(const LayerPlan& layer, Index tile) {
+  TileBox box;
+  box.problem = tile / layer.tiles_per_problem();
+  const Index first = tile % layer.tiles_per_problem() * layer.tile_width;
+  const Index per_group = layer.problems / layer.groups;  // channelwise: channels of a group
+  box.first_neuron = box.problem / per_group * layer.problem_neurons + first;
+  box.neurons = std::min(layer.tile_width, layer.problem_neurons - first);
+  box.first_input = layer.channelwise ? box.problem % per_group * layer.path.inputs : 0;
+  return box;
+}
 
 std::vector<bool> differing_nodes(const net::Graph& graph, const std::vector<bool>& quantized) {
   std::vector<bool> differs(graph.nodes.size(), false);
@@ -113,24 +241,33 @@ Index propagation_bytes_per_sample(const net::Graph& graph, int first, int last)
 }
 
 Index tiles_per_wave(const LayerPlan& layer, Index memory_per_rank) {
-  const Index room = memory_per_rank - quant::InputBlock::bytes(layer.path);
-  return std::max<Index>(1, room / quant::TilePath::bytes(layer.path, layer.tile_width));
+  return std::max<Index>(1, (memory_per_rank - layer.shared_bytes) / layer.tile_bytes);
 }
 
 Index samples_per_wave(const JobPlan& plan, const net::Graph& graph, int first, int last, Index memory_per_rank) {
-  const Index chunk_bytes = plan.sample_chunk * propagation_bytes_per_sample(graph, first, last);
-  return plan.sample_chunk * std::max<Index>(1, (memory_per_rank - plan.weight_tile_bytes) / chunk_bytes);
+  // A wave reads the weights once: it is worth several times their bytes, and no more, since values that leave the
+  // cache between two nodes cost more than they save.
+  Index weight_bytes = 0;
+  for (int node = first; node < last; ++node)
+    for (const auto& [role, tensor] : graph.node(node).parameters)
+      weight_bytes += element_count(graph.tensor_shape(tensor)) * float_bytes;
+  const Index useful = std::max(useful_wave_bytes, 4 * weight_bytes);
+  const Index room = std::min(memory_per_rank - plan.weight_tile_bytes, useful);
+  const Index unit_bytes = plan.sample_unit * propagation_bytes_per_sample(graph, first, last);
+  return plan.sample_unit * std::max<Index>(1, room / unit_bytes);
 }
 
 Index JobPlan::smallest_memory(std::string* reason) const {
   Index smallest = propagation_bytes;
-  std::string what = fmt::format("propagating {} samples at a time needs it", sample_chunk);
+  std::string what = fmt::format("propagating {} samples at a time needs it", sample_unit);
   for (const LayerPlan& layer : layers) {
-    if (layer.path_bytes <= smallest) continue;
-    smallest = layer.path_bytes;
-    what = fmt::format("layer '{}' needs it for blocks of {} inputs and tiles of {} neurons; a smaller "
-                       "'quantization.block' or fewer samples need less",
-                       layer.name, layer.path.block_width, layer.tile_width);
+    if (layer.shared_bytes + layer.tile_bytes <= smallest) continue;
+    smallest = layer.shared_bytes + layer.tile_bytes;
+    const char* less = layer.form == Form::gram && layer.problems == 1
+                           ? "'quantization.form': \"residual\" may need less"
+                           : "a smaller 'quantization.block' or fewer samples need less";
+    what = fmt::format("layer '{}' in {} form needs it: {} inputs, {} rows, tiles of {} neurons; {}", layer.name,
+                       form_name(layer.form), layer.path.inputs, layer.path.samples, layer.tile_width, less);
   }
   if (reason != nullptr) *reason = what;
   return smallest;
@@ -164,12 +301,13 @@ JobPlan make_plan(const net::Graph& graph, const Config& config, Index samples) 
   if (plan.quantized_layers().empty())
     throw_input("there is nothing to quantize: the network has {} linear layers, {} of them skipped by the config",
                 plan.layers.size(), plan.layers.size());
-
+  Index before = 0;
   for (const LayerPlan* layer : plan.quantized_layers()) {
     Index floats = 0;
     for (const int live : net::live_at(graph, layer->node)) floats += element_count(graph.node(live).shape);
     // The old and the new activations stand side by side while they are propagated.
-    plan.store_bytes = std::max(plan.store_bytes, 2 * 2 * floats * samples * float_bytes);
+    plan.store_bytes = std::max(plan.store_bytes, 2 * (before + floats) * samples * float_bytes);
+    before = floats;
   }
   for (const auto& [name, shape] : graph.tensors) plan.output_bytes += element_count(shape) * float_bytes;
   check_memory(plan, config);
@@ -177,23 +315,25 @@ JobPlan make_plan(const net::Graph& graph, const Config& config, Index samples) 
 }
 
 std::string plan_table(const JobPlan& plan, const Config& config, int ranks) {
-  std::string text = fmt::format("{:<24} {:>8} {:>8} {:>8} {:>6} {:<9} {:>6} {:>6} {:>6} {:>10} {:>10}\n", "layer", "inputs",
-                                 "neurons", "samples", "levels", "form", "block", "tile", "waves", "Gflop", "memory");
+  std::size_t width = 5;
+  for (const LayerPlan& layer : plan.layers) width = std::max(width, layer.name.size());
+  std::string text = fmt::format("{:<{}} {:>8} {:>8} {:>10} {:>6} {:<9} {:>7} {:>6} {:>5} {:>6} {:>10} {:>10}  why\n",
+                                 "layer", width, "inputs", "neurons", "rows", "levels", "form", "grid", "block", "tile",
+                                 "waves", "Gflop", "memory");
   for (const LayerPlan& layer : plan.layers) {
     if (!layer.quantized) {
-      text += fmt::format("{:<24} {:>8} {:>8} {:>8} kept as it is\n", layer.name, layer.path.inputs, layer.neurons,
+      text += fmt::format("{:<{}} {:>8} {:>8} {:>10} kept as it is\n", layer.name, width, layer.inputs, layer.neurons,
                           layer.path.samples);
       continue;
     }
-    const ShardPlan shard(layer.neurons, layer.tile_width, ranks);
-    const bool streams = layer.method == Method::gpfq;
-    const Index tile_bytes = quant::TilePath::bytes(layer.path, layer.tile_width);
-    const Index wave = std::min(tiles_per_wave(layer, config.memory_per_rank), shard.most_pieces());
-    text += fmt::format("{:<24} {:>8} {:>8} {:>8} {:>6} {:<9} {:>6} {:>6} {:>6} {:>10.2f} {:>10}\n", layer.name,
-                        layer.path.inputs, layer.neurons, layer.path.samples, config.settings_for(layer.name).levels,
-                        streams ? "residual" : "rounding", streams ? layer.path.block_width : 0, layer.tile_width,
-                        streams ? ceil_div(shard.most_pieces(), wave) : 1, layer.flops * 1e-9,
-                        streams ? format_bytes(quant::InputBlock::bytes(layer.path) + wave * tile_bytes) : "-");
+    const RankGrid grid = choose_grid(layer, config, ranks);
+    const Index most = ShardPlan(layer.tile_count(), 1, grid.neurons).most_pieces();
+    const Index wave = std::min(tiles_per_wave(layer, config.memory_per_rank), most);
+    text += fmt::format("{:<{}} {:>8} {:>8} {:>10} {:>6} {:<9} {:>7} {:>6} {:>5} {:>6} {:>10.2f} {:>10}  {}\n", layer.name,
+                        width, layer.inputs, layer.neurons, layer.path.samples, config.settings_for(layer.name).levels,
+                        form_name(layer.form), fmt::format("{}x{}", grid.neurons, grid.samples), layer.path.block_width,
+                        layer.tile_width, ceil_div(most, wave), layer.flops * 1e-9,
+                        format_bytes(layer.shared_bytes + wave * layer.tile_bytes), layer.reason);
   }
   std::string reason;
   const Index smallest = plan.smallest_memory(&reason);

@@ -21,6 +21,19 @@ void check_finite(const net::Graph& graph, int node, Range samples, const net::B
                   graph.node(node).name, batch.values[i], samples.begin + i / size, i % size);
 }
 
+/// Raises the largest magnitude of each channel by those of a batch.
+void raise_bounds(const net::Batch& batch, std::vector<double>& bounds) {
+  const Index channels = static_cast<Index>(bounds.size());
+  const Index channel_size = batch.sample_size() / channels;
+  const float* value = batch.values.data();
+  for (Index sample = 0; sample < batch.samples; ++sample)
+    for (double& bound : bounds) {
+      float largest = 0;
+      for (Index i = 0; i < channel_size; ++i) largest = std::max(largest, std::abs(*value++));
+      bound = std::max(bound, static_cast<double>(largest));
+    }
+}
+
 net::Batch copy_of(const net::Batch& batch) {
   net::Batch copy(batch.samples, batch.shape);
   std::copy_n(batch.values.data(), batch.values.size(), copy.values.data());
@@ -39,7 +52,7 @@ Propagation::Propagation(const mpi::Communicator& comm, const net::Graph& graph,
       analog_(analog),
       quantized_(quantized),
       store_(store),
-      shard_(plan.samples, plan.sample_chunk, comm.size()) {
+      shard_(plan.samples, plan.sample_unit, comm.size()) {
   options_.sample_chunk = plan.sample_chunk;
   options_.neuron_tile = plan.neuron_tile;
   options_.threads = config.threads;
@@ -91,11 +104,11 @@ void Propagation::load(Range samples, int cut, net::LiveBatches& analog, net::Li
   }
 }
 
-/// One pair of sums per sample chunk, so that the total does not depend on who had which chunks.
+/// One pair of sums per unit of samples, so that the total does not depend on who had which units.
 void Propagation::measure(const net::Batch& analog, const net::Batch& quantized, std::vector<double>& partial) const {
   const Index size = analog.sample_size();
-  for (Index begin = 0; begin < analog.samples; begin += plan_.sample_chunk) {
-    const Index end = std::min(analog.samples, begin + plan_.sample_chunk);
+  for (Index begin = 0; begin < analog.samples; begin += plan_.sample_unit) {
+    const Index end = std::min(analog.samples, begin + plan_.sample_unit);
     double difference = 0;
     double reference = 0;
     for (Index i = begin * size; i < end * size; ++i) {
@@ -110,19 +123,20 @@ void Propagation::measure(const net::Batch& analog, const net::Batch& quantized,
 }
 
 void Propagation::write_batch(int node, Network network, Range samples, const net::Batch* batch) {
-  std::vector<std::string>& digests = chunk_digests_[{node, network}];
+  std::vector<std::string>& digests = unit_digests_[{node, network}];
   const net::Batch nothing;
   comm_.agree([&] {
     if (batch == nullptr) return;
     check_finite(graph_, node, samples, *batch);
     const Index size = batch->sample_size();
-    const Index chunks = ceil_div(batch->samples, plan_.sample_chunk);
+    raise_bounds(*batch, bounds_[{node, network}]);
+    const Index units = ceil_div(batch->samples, plan_.sample_unit);
     const std::size_t done = digests.size();
-    digests.resize(done + static_cast<std::size_t>(chunks));
-    parallel_for(chunks, config_.threads, [&](Index chunk) {
-      const Index begin = chunk * plan_.sample_chunk;
-      const Index count = std::min(plan_.sample_chunk, batch->samples - begin);
-      digests[done + static_cast<std::size_t>(chunk)] =
+    digests.resize(done + static_cast<std::size_t>(units));
+    parallel_for(units, config_.threads, [&](Index unit) {
+      const Index begin = unit * plan_.sample_unit;
+      const Index count = std::min(plan_.sample_unit, batch->samples - begin);
+      digests[done + static_cast<std::size_t>(unit)] =
           sha256(batch->values.data() + begin * size, count * size * static_cast<Index>(sizeof(float)));
     });
   });
@@ -140,17 +154,18 @@ void Propagation::store_cut(int first, int cut, const Wave& wave) {
   for (const int node : live)
     if (!keeps(node))
       for (const Network network : networks_of(node))
-        store_.create(node, network, graph_.node(node).name, graph_.node(node).shape, plan_.samples);
+        create(node, network);
 
   const int last = cut < 0 ? first + 1 : cut;
   const Index wave_samples = samples_per_wave(plan_, graph_, first, last, config_.memory_per_rank);
   const Range mine = shard_.items_of(comm_.rank());
-  const Index rounds = ceil_div(shard_.most_pieces() * plan_.sample_chunk, wave_samples);
+  const Index rounds = ceil_div(shard_.most_pieces() * plan_.sample_unit, wave_samples);
   for (Index round = 0; round < rounds; ++round) {
     const Index begin = std::min(mine.end, mine.begin + round * wave_samples);
     const Range samples{begin, std::min(mine.end, begin + wave_samples)};
     net::LiveBatches analog;
     net::LiveBatches quantized;
+    options_.first_sample = samples.begin;
     comm_.agree([&] {
       if (!samples.empty()) wave(samples, analog, quantized);
     });
@@ -166,8 +181,9 @@ void Propagation::store_cut(int first, int cut, const Wave& wave) {
     if (keeps(node)) continue;
     for (const Network network : networks_of(node)) {
       store_.flush(node, network);
+      comm_.max(bounds_[{node, network}]);
       std::vector<std::string> all;
-      for (const auto& part : comm_.gather(chunk_digests_[{node, network}])) all.insert(all.end(), part.begin(), part.end());
+      for (const auto& part : comm_.gather(unit_digests_[{node, network}])) all.insert(all.end(), part.begin(), part.end());
       digests_[{node, network}] = sha256_of_digests(all);
     }
   }
@@ -175,6 +191,16 @@ void Propagation::store_cut(int first, int cut, const Wave& wave) {
     for (const int node : net::live_at(graph_, first))
       if (std::find(live.begin(), live.end(), node) == live.end())
         for (const Network network : networks_of(node)) store_.remove(node, network);
+}
+
+void Propagation::create(int node, Network network) {
+  const Shape& shape = graph_.node(node).shape;
+  store_.create(node, network, graph_.node(node).name, shape, plan_.samples);
+  bounds_[{node, network}].assign(static_cast<std::size_t>(shape.empty() ? 1 : shape.front()), 0.0);
+}
+
+const std::vector<double>& Propagation::bounds(int node, Network network) const {
+  return bounds_.at({node, differs_[static_cast<std::size_t>(node)] ? network : Network::analog});
 }
 
 std::string Propagation::digest(int node, Network network) const {

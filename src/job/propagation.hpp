@@ -33,11 +33,14 @@ class Propagation {
   /// layer.node + 1 at the end of the network nothing is stored. Collective.
   LayerError advance(const LayerPlan& layer, int next_cut, bool keep);
 
-  /// Digest of a node's stored values: SHA-256 over the digests of its sample chunks, in order (on root).
+  /// max|x| of each channel (first extent of the sample shape) of a stored node, over all samples, on every rank.
+  [[nodiscard]] const std::vector<double>& bounds(int node, store::Network network) const;
+  /// Digest of a node's stored values: SHA-256 over the digests of its units of samples, in order (on root).
   [[nodiscard]] std::string digest(int node, store::Network network) const;
 
  private:
   using Wave = std::function<void(Range samples, net::LiveBatches& analog, net::LiveBatches& quantized)>;
+  void create(int node, store::Network network);
   void store_cut(int first, int cut, const Wave& wave);
   void load(Range samples, int cut, net::LiveBatches& analog, net::LiveBatches& quantized) const;
   void measure(const net::Batch& analog, const net::Batch& quantized, std::vector<double>& partial) const;
@@ -53,7 +56,8 @@ class Propagation {
   net::PropagationOptions options_;
   ShardPlan shard_;
   std::vector<bool> differs_;
-  std::map<std::pair<int, store::Network>, std::vector<std::string>> chunk_digests_;  ///< of this rank, in order
+  std::map<std::pair<int, store::Network>, std::vector<std::string>> unit_digests_;  ///< of this rank, in order
+  std::map<std::pair<int, store::Network>, std::vector<double>> bounds_;
   std::map<std::pair<int, store::Network>, std::string> digests_;                    ///< on root
 };
 

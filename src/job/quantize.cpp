@@ -12,6 +12,7 @@
 #include "gpfq/base/digest.hpp"
 #include "gpfq/base/system.hpp"
 #include "gpfq/job/job.hpp"
+#include "gpfq/net/fold.hpp"
 #include "job/blas.hpp"
 #include "job/evaluation.hpp"
 #include "job/layer_path.hpp"
@@ -76,9 +77,15 @@ void QuantizeJob::prepare() {
     std::optional<net::Model> imported = import_unless_native(config.model);
     std::optional<store::ModelFile> native;
     if (!imported) native.emplace(config.model);
-    const net::Graph& graph = imported ? imported->graph : native->graph();
     if (native && !native->quantized_layers().empty())
       throw_input("model: {} is quantized already, expected a float model", config.model.string());
+    int folded = 0;
+    if (config.fold_batch_norm) {
+      net::Model candidate = imported ? *imported : as_model(*native);
+      folded = net::fold_batch_norms(candidate);
+      if (folded > 0) imported = std::move(candidate);
+    }
+    const net::Graph& graph = imported ? imported->graph : native->graph();
     const Shape& input_shape = graph.node(0).shape;
     const Samples calibration(config.calibration, config.preprocess, input_shape);
     if (config.evaluation) check_evaluation(*config.evaluation, config.preprocess, graph);
@@ -92,6 +99,7 @@ void QuantizeJob::prepare() {
       store::write_model(model_path, *imported);
     }
     log_.open(config.output / "log");
+    if (folded > 0) log_.line(fmt::format("{} BatchNormalization nodes folded into the layers before them", folded));
   });
   comm_.broadcast(plan_);
   comm_.broadcast(model_path);
@@ -118,33 +126,39 @@ void QuantizeJob::open() {
 
 RankReport QuantizeJob::quantize_shard(const LayerPlan& layer, const LayerSettings& settings) {
   RankReport report;
-  const ShardPlan shard_plan(layer.neurons, layer.tile_width, comm_.size());
   Stopwatch radius;
-  const ShardAlphabets alphabets =
-      find_alphabets(comm_, layer, settings, *model_, shard_plan.items_of(comm_.rank()));
-  report.seconds["radius"] = radius.seconds();
-  report.radius_fell_back = alphabets.fell_back;
-  if (!alphabets.radius.empty()) {
-    const auto [smallest, largest] = std::minmax_element(alphabets.radius.begin(), alphabets.radius.end());
-    report.smallest_radius = *smallest;
-    report.largest_radius = *largest;
-  }
-  const LayerShard shard{layer,
-                         alphabets,
-                         shard_plan.pieces_of(comm_.rank()),
-                         model_->graph().node(layer.node).inputs.front(),
-                         session_.config().threads,
-                         session_.config().memory_per_rank};
+  const LayerAlphabets alphabets = find_alphabets(comm_, layer, settings, *model_);
+  const Range share = radius_share(layer, comm_);
   comm_.agree([&] {
     std::vector<float> steps;
-    for (const quant::Alphabet& alphabet : alphabets.alphabets) steps.push_back(alphabet.step());
-    if (!steps.empty())
-      result_->write_alphabets(layer.name, alphabets.neurons.begin, alphabets.radius, steps);
-    if (layer.method == Method::gpfq)
-      quantize_by_path(shard, *model_, *store_, *result_, report);
-    else
-      quantize_by_rounding(shard, *model_, *result_, report);
+    for (Index j = share.begin; j < share.end; ++j)
+      steps.push_back(alphabets.alphabets[static_cast<std::size_t>(j)].step());
+    const std::span<const float> radii(alphabets.radius);
+    if (!share.empty())
+      result_->write_alphabets(layer.name, share.begin,
+                               radii.subspan(static_cast<std::size_t>(share.begin), steps.size()), steps);
   });
+  const auto [smallest, largest] = std::minmax_element(alphabets.radius.begin(), alphabets.radius.end());
+  report.smallest_radius = *smallest;
+  report.largest_radius = *largest;
+  report.radius_fell_back = alphabets.fell_back;
+  report.seconds["radius"] = radius.seconds();
+  const LayerTask task{comm_,
+                       model_->graph(),
+                       layer,
+                       alphabets,
+                       *model_,
+                       *store_,
+                       *result_,
+                       choose_grid(layer, session_.config(), comm_.size()),
+                       session_.config().threads,
+                       session_.config().memory_per_rank};
+  const int input = model_->graph().node(layer.node).inputs.front();
+  if (layer.form == Form::gram)
+    quantize_by_gram(task, propagation_->bounds(input, store::Network::quantized),
+                     propagation_->bounds(input, store::Network::analog), report);
+  else
+    comm_.agree([&] { layer.form == Form::residual ? quantize_by_path(task, report) : quantize_by_rounding(task, report); });
   return report;
 }
 
@@ -156,7 +170,7 @@ void QuantizeJob::run_layer(std::size_t index) {
   const Index read_before = store_->bytes_read();
   const Index written_before = store_->bytes_written();
   log_.progress(fmt::format("layer {} of {}: '{}', {} x {}", index + 1, layers.size(), layer.name, layer.neurons,
-                            layer.path.inputs));
+                            layer.inputs));
   RankReport report = quantize_shard(layer, settings);
   result_->flush();
   log_.progress(fmt::format("layer {} of {}: '{}', propagating", index + 1, layers.size(), layer.name));
@@ -187,7 +201,7 @@ void QuantizeJob::report_layer(const LayerPlan& layer, const LayerSettings& sett
     report_.bytes_read += report.all.bytes_read;
     report_.bytes_written += report.all.bytes_written;
     log_.line(fmt::format("layer '{}': {} x {}, {} levels, relative error {:.4f}", layer.name, layer.neurons,
-                          layer.path.inputs, settings.levels, report.relative_error()));
+                          layer.inputs, settings.levels, report.relative_error()));
     if (report.all.radius_fell_back)
       log_.note(fmt::format("layer '{}': a median of |W| was 0, that of the nonzero weights was taken", layer.name));
   });
@@ -195,19 +209,26 @@ void QuantizeJob::report_layer(const LayerPlan& layer, const LayerSettings& sett
 
 /// SHA-256 over the codes of all layers as they lie in the file; each tile is compared with what its rank said.
 void QuantizeJob::hash_codes() {
+  constexpr Index slab_bytes = Index{4} << 20;
   comm_.agree([&] {
     if (!comm_.is_root()) return;
     Sha256 all;
+    std::vector<std::uint8_t> codes;
     for (const LayerReport& layer : report_.layers) {
-      std::vector<std::uint8_t> codes;
       for (const TileReport& tile : layer.all.tiles) {
-        codes.resize(static_cast<std::size_t>(tile.neurons * layer.plan.path.inputs));
-        result_->read_codes(layer.plan.name, tile.first_neuron, tile.neurons, codes.data());
-        const Index bytes = static_cast<Index>(codes.size());
-        if (sha256(codes.data(), bytes) != tile.codes_sha256)
+        codes.resize(static_cast<std::size_t>(tile.neurons * tile.inputs));
+        result_->read_codes(layer.plan.name, {tile.first_neuron, tile.neurons, tile.first_input, tile.inputs},
+                            codes.data());
+        if (sha256(codes.data(), static_cast<Index>(codes.size())) != tile.codes_sha256)
           throw_fault("layer '{}': the codes of neurons {} to {} are not in the file as they were computed",
                       layer.plan.name, tile.first_neuron, tile.first_neuron + tile.neurons - 1);
-        all.update(codes.data(), bytes);
+      }
+      const Index rows = std::max<Index>(1, slab_bytes / layer.plan.inputs);
+      for (Index first = 0; first < layer.plan.neurons; first += rows) {
+        const Index count = std::min(rows, layer.plan.neurons - first);
+        codes.resize(static_cast<std::size_t>(count * layer.plan.inputs));
+        result_->read_codes(layer.plan.name, {first, count, 0, layer.plan.inputs}, codes.data());
+        all.update(codes.data(), static_cast<Index>(codes.size()));
       }
     }
     report_.codes_sha256 = all.finish();

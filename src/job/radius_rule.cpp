@@ -15,12 +15,12 @@ constexpr Index slab_floats = Index{1} << 20;
 /// Calls visit(first neuron, rows, values) over this rank's rows, a slab at a time.
 void for_each_slab(const LayerPlan& layer, const net::Parameters& weights, Range neurons,
                    const std::function<void(Index, Index, std::span<const float>)>& visit) {
-  const Index rows = std::max<Index>(1, slab_floats / layer.path.inputs);
-  std::vector<float> slab(static_cast<std::size_t>(std::min(rows, neurons.size()) * layer.path.inputs));
+  const Index rows = std::max<Index>(1, slab_floats / layer.inputs);
+  std::vector<float> slab(static_cast<std::size_t>(std::min(rows, neurons.size()) * layer.inputs));
   for (Index first = neurons.begin; first < neurons.end; first += rows) {
     const Index count = std::min(rows, neurons.end - first);
     weights.read_rows(layer.tensor, first, count, slab.data());
-    visit(first, count, std::span<const float>(slab).first(static_cast<std::size_t>(count * layer.path.inputs)));
+    visit(first, count, std::span<const float>(slab).first(static_cast<std::size_t>(count * layer.inputs)));
   }
 }
 
@@ -53,29 +53,48 @@ double layer_max(const mpi::Communicator& comm, const LayerPlan& layer, const ne
 
 }  // namespace
 
-ShardAlphabets find_alphabets(const mpi::Communicator& comm, const LayerPlan& layer, const LayerSettings& settings,
-                              const net::Parameters& weights, Range neurons) {
-  ShardAlphabets result;
-  result.neurons = neurons;
-  std::vector<double> radius(static_cast<std::size_t>(neurons.size()), settings.radius.value);
-  if (settings.radius.kind != RadiusKind::value && settings.radius.per_neuron) {
-    comm.agree([&] {
-      for_each_slab(layer, weights, neurons, [&](Index first, Index count, std::span<const float> slab) {
-        for (Index row = 0; row < count; ++row) {
-          const auto one = slab.subspan(static_cast<std::size_t>(row * layer.path.inputs),
-                                        static_cast<std::size_t>(layer.path.inputs));
-          bool fell_back = false;
-          radius[static_cast<std::size_t>(first + row - neurons.begin)] =
-              settings.scale() * (settings.radius.kind == RadiusKind::max ? quant::max_magnitude(one)
-                                                                          : quant::median_magnitude(one, fell_back));
-          result.fell_back = result.fell_back || fell_back;
-        }
-      });
+Range radius_share(const LayerPlan& layer, const mpi::Communicator& comm) {
+  return ShardPlan(layer.neurons, 1, comm.size()).items_of(comm.rank());
+}
+
+namespace {
+
+/// Radius of each neuron of this rank's share, then of all neurons on every rank.
+std::vector<double> neuron_radii(const mpi::Communicator& comm, const LayerPlan& layer, const LayerSettings& settings,
+                                 const net::Parameters& weights, bool& fell_back) {
+  const Range mine = radius_share(layer, comm);
+  std::vector<double> share;
+  comm.agree([&] {
+    for_each_slab(layer, weights, mine, [&](Index, Index count, std::span<const float> slab) {
+      for (Index row = 0; row < count; ++row) {
+        const auto one = slab.subspan(static_cast<std::size_t>(row * layer.inputs), static_cast<std::size_t>(layer.inputs));
+        bool fell = false;
+        share.push_back(settings.radius.kind == RadiusKind::max ? quant::max_magnitude(one)
+                                                                : quant::median_magnitude(one, fell));
+        fell_back = fell_back || fell;
+      }
     });
+  });
+  std::vector<double> all;
+  for (const std::vector<double>& part : comm.gather(share)) all.insert(all.end(), part.begin(), part.end());
+  comm.broadcast(all);
+  return all;
+}
+
+}  // namespace
+
+LayerAlphabets find_alphabets(const mpi::Communicator& comm, const LayerPlan& layer, const LayerSettings& settings,
+                              const net::Parameters& weights) {
+  LayerAlphabets result;
+  std::vector<double> radius(static_cast<std::size_t>(layer.neurons), settings.radius.value);
+  if (settings.radius.kind != RadiusKind::value && settings.radius.per_neuron) {
+    radius = neuron_radii(comm, layer, settings, weights, result.fell_back);
+    for (double& r : radius) r *= settings.scale();
   } else if (settings.radius.kind != RadiusKind::value) {
+    const Range mine = radius_share(layer, comm);
     const double magnitude = settings.radius.kind == RadiusKind::max
-                                 ? layer_max(comm, layer, weights, neurons)
-                                 : layer_median(comm, layer, weights, neurons, result.fell_back);
+                                 ? layer_max(comm, layer, weights, mine)
+                                 : layer_median(comm, layer, weights, mine, result.fell_back);
     std::fill(radius.begin(), radius.end(), settings.scale() * magnitude);
   }
   comm.agree([&] {

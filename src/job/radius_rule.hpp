@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The alphabets of this rank's neurons, by the layer's radius rule.
+// The alphabets of a layer's neurons, by the layer's radius rule.
 #pragma once
 
 #include <vector>
@@ -11,18 +11,19 @@
 
 namespace gpfq::job {
 
-/// Alphabets of neurons range.begin .. range.end−1.
-struct ShardAlphabets {
-  Range neurons;
+/// Alphabets of all neurons of a layer, on every rank (a few bytes per neuron).
+struct LayerAlphabets {
   std::vector<float> radius;
   std::vector<quant::Alphabet> alphabets;
   bool fell_back = false;  ///< a median was 0: that of the nonzero weights was taken
 };
 
-/// Reads each weight once (per neuron) or twice (the exact median of a layer). Collective.
-/// @param neurons  this rank's share; the shares of all ranks cover the layer
-[[nodiscard]] ShardAlphabets find_alphabets(const mpi::Communicator& comm, const LayerPlan& layer,
-                                            const LayerSettings& settings, const net::Parameters& weights,
-                                            Range neurons);
+/// Each rank reads the weights of its share of the neurons, once (per neuron) or twice (the exact median of a layer).
+/// Collective.
+[[nodiscard]] LayerAlphabets find_alphabets(const mpi::Communicator& comm, const LayerPlan& layer,
+                                            const LayerSettings& settings, const net::Parameters& weights);
+
+/// The neurons whose weights a rank reads for this, and whose alphabets it stores.
+[[nodiscard]] Range radius_share(const LayerPlan& layer, const mpi::Communicator& comm);
 
 }  // namespace gpfq::job

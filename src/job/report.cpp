@@ -51,10 +51,14 @@ Json layer_json(const LayerReport& layer) {
   Json json = {{"name", layer.plan.name},
                {"kind", layer.kind},
                {"method", method_name(layer.plan.method)},
-               {"form", layer.plan.method == Method::gpfq ? "residual" : "rounding"},
-               {"inputs", layer.plan.path.inputs},
+               {"form", form_name(layer.plan.form)},
+               {"form_reason", layer.plan.reason},
+               {"inputs", layer.plan.inputs},
                {"neurons", layer.plan.neurons},
-               {"samples", layer.plan.path.samples},
+               {"samples", layer.plan.path.samples / layer.plan.rows_per_sample},
+               {"rows", layer.plan.path.samples},
+               {"groups", layer.plan.groups},
+               {"channelwise", layer.plan.channelwise},
                {"block", layer.plan.path.block_width},
                {"tile", layer.plan.tile_width},
                {"shared_inputs", layer.plan.path.shared},
@@ -87,7 +91,7 @@ double LayerReport::relative_error() const {
 }
 
 double LayerReport::fraction(Index count) const {
-  return static_cast<double>(count) / (static_cast<double>(plan.neurons) * static_cast<double>(plan.path.inputs));
+  return static_cast<double>(count) / (static_cast<double>(plan.neurons) * static_cast<double>(plan.inputs));
 }
 
 RankReport join_reports(const LayerPlan& layer, const std::vector<RankReport>& ranks) {
@@ -106,15 +110,20 @@ RankReport join_reports(const LayerPlan& layer, const std::vector<RankReport>& r
     all.bytes_written += rank.bytes_written;
     all.peak_memory = std::max(all.peak_memory, rank.peak_memory);
   }
-  std::sort(all.tiles.begin(), all.tiles.end(),
-            [](const TileReport& a, const TileReport& b) { return a.first_neuron < b.first_neuron; });
-  Index next = 0;
-  for (const TileReport& tile : all.tiles) {
-    if (tile.first_neuron != next) throw_fault("layer '{}': neuron {} was reported twice or not at all", layer.name, next);
-    next += tile.neurons;
+  std::sort(all.tiles.begin(), all.tiles.end(), [](const TileReport& a, const TileReport& b) {
+    return std::pair{a.first_neuron, a.first_input} < std::pair{b.first_neuron, b.first_input};
+  });
+  Index weights = 0;
+  for (std::size_t i = 0; i < all.tiles.size(); ++i) {
+    const TileReport& tile = all.tiles[i];
+    weights += tile.neurons * tile.inputs;
+    const bool repeats = i > 0 && std::pair{tile.first_neuron, tile.first_input} ==
+                                      std::pair{all.tiles[i - 1].first_neuron, all.tiles[i - 1].first_input};
+    if (repeats) throw_fault("layer '{}': neuron {} was reported twice", layer.name, tile.first_neuron);
   }
-  if (next != layer.neurons)
-    throw_fault("layer '{}': the ranks reported {} neurons, the layer has {}", layer.name, next, layer.neurons);
+  if (weights != layer.neurons * layer.inputs)
+    throw_fault("layer '{}': the ranks reported {} weights, the layer has {}", layer.name, weights,
+                layer.neurons * layer.inputs);
   return all;
 }
 
@@ -149,7 +158,7 @@ std::string report_csv(const JobReport& report) {
     std::string name = layer.plan.name;  // quoted as RFC 4180 has it
     for (std::size_t at = 0; (at = name.find('"', at)) != std::string::npos; at += 2) name.insert(at, 1, '"');
     text += fmt::format("\"{}\",{},{},{},{},{},{},{},{:.9g},{:.6g},{},{:.6g},{:.6g},{:.3f}\n", name, layer.kind,
-                        method_name(layer.plan.method), json["form"].get<std::string>(), layer.plan.path.inputs,
+                        method_name(layer.plan.method), json["form"].get<std::string>(), layer.plan.inputs,
                         layer.plan.neurons, layer.plan.path.samples, layer.settings.levels, layer.all.largest_radius,
                         layer.relative_error(), layer.all.dead_inputs, json["saturated"].get<double>(),
                         json["zeros"].get<double>(), seconds);
@@ -163,7 +172,7 @@ std::string report_table(const JobReport& report) {
   std::string text = fmt::format("{:<{}}  {:>8}  {:>8}  {:>6}  {:>14}  {:>6}\n", "layer", width, "inputs", "neurons", "levels",
                                  "relative error", "method");
   for (const LayerReport& layer : report.layers)
-    text += fmt::format("{:<{}}  {:>8}  {:>8}  {:>6}  {:>14.4f}  {:>6}\n", layer.plan.name, width, layer.plan.path.inputs,
+    text += fmt::format("{:<{}}  {:>8}  {:>8}  {:>6}  {:>14.4f}  {:>6}\n", layer.plan.name, width, layer.plan.inputs,
                         layer.plan.neurons, layer.settings.levels, layer.relative_error(), method_name(layer.plan.method));
   if (report.accuracy) {
     const bool rounds = std::all_of(report.layers.begin(), report.layers.end(),

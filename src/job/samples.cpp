@@ -7,29 +7,16 @@
 #include <numeric>
 
 #include "gpfq/base/error.hpp"
+#include "gpfq/base/random.hpp"
 
 namespace gpfq::job {
 namespace {
 
-/// SplitMix64's finalizer (Steele, Lea, Flood 2014): a random number that is a function of (seed, counter).
-std::uint64_t random_bits(std::uint64_t seed, std::uint64_t counter) {
-  std::uint64_t z = seed * 0xd1342543de82ef95ULL + (counter + 1) * 0x9e3779b97f4a7c15ULL;
-  z = (z ^ (z >> 30U)) * 0xbf58476d1ce4e5b9ULL;
-  z = (z ^ (z >> 27U)) * 0x94d049bb133111ebULL;
-  return z ^ (z >> 31U);
-}
-
-/// `count` of `total` indexes, ascending: the first ones, or those with the smallest random numbers.
+/// `count` of `total` indexes, ascending: the first ones, or a random subset.
 std::vector<Index> select(Index total, Index count, const std::optional<std::uint64_t>& seed) {
-  std::vector<Index> indexes(static_cast<std::size_t>(total));
+  if (seed) return random_subset(total, count, *seed);
+  std::vector<Index> indexes(static_cast<std::size_t>(count));
   std::iota(indexes.begin(), indexes.end(), Index{0});
-  if (seed) {
-    const auto key = [&](Index i) { return std::pair{random_bits(*seed, static_cast<std::uint64_t>(i)), i}; };
-    std::nth_element(indexes.begin(), indexes.begin() + (count - 1), indexes.end(),
-                     [&](Index a, Index b) { return key(a) < key(b); });
-  }
-  indexes.resize(static_cast<std::size_t>(count));
-  std::sort(indexes.begin(), indexes.end());
   return indexes;
 }
 
@@ -83,8 +70,9 @@ void Samples::prepare(const float* stored, float* out) const {
     };
     const double mean = pick(preprocess_.mean);
     const double deviation = pick(preprocess_.deviation);
+    const Index from = preprocess_.reverse_channels ? channels_ - 1 - c : c;
     for (Index p = 0; p < positions_; ++p) {
-      const double x = stored[stored_last_ ? p * channels_ + c : c * positions_ + p];
+      const double x = stored[stored_last_ ? p * channels_ + from : from * positions_ + p];
       out[network_last_ ? p * channels_ + c : c * positions_ + p] =
           static_cast<float>((x * preprocess_.scale - mean) / deviation);
     }

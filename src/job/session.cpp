@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "gpfq/base/error.hpp"
+#include "gpfq/net/fold.hpp"
 #include "gpfq/store/model_file.hpp"
 #include "job/blas.hpp"
 #include "job/evaluation.hpp"
@@ -53,8 +54,12 @@ void check_evaluation(const DataSource& source, const Preprocess& preprocess, co
 std::string plan_job(const JobOptions& options, int ranks) {
   const Config config =
       parse_config(load_config_text(options.config, options.overrides), folder_of(options.config), options.config.string());
-  const std::optional<net::Model> imported = import_unless_native(config.model);
-  const net::Graph graph = imported ? imported->graph : store::ModelFile(config.model).graph();
+  std::optional<net::Model> imported = import_unless_native(config.model);
+  std::optional<store::ModelFile> native;
+  if (!imported) native.emplace(config.model);
+  net::Model model = imported ? std::move(*imported) : as_model(*native);
+  if (config.fold_batch_norm) net::fold_batch_norms(model);
+  const net::Graph& graph = model.graph;
   const Samples calibration(config.calibration, config.preprocess, graph.node(0).shape);
   if (config.evaluation) check_evaluation(*config.evaluation, config.preprocess, graph);
   return plan_table(make_plan(graph, config, calibration.count()), config, ranks);

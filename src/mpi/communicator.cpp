@@ -46,6 +46,18 @@ Communicator::Communicator(MPI_Comm parent, Index piece_bytes) : piece_bytes_(pi
   check(MPI_Comm_size(comm_, &size_), "MPI_Comm_size");
 }
 
+Communicator::Communicator(Adopt /*own*/, MPI_Comm own, Index piece_bytes) : comm_(own), piece_bytes_(piece_bytes) {
+  check(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  check(MPI_Comm_rank(comm_, &rank_), "MPI_Comm_rank");
+  check(MPI_Comm_size(comm_, &size_), "MPI_Comm_size");
+}
+
+Communicator Communicator::split(int color, int key) const {
+  MPI_Comm part = MPI_COMM_NULL;
+  check(MPI_Comm_split(comm_, color, key, &part), "MPI_Comm_split");
+  return {Adopt{}, part, piece_bytes_};
+}
+
 Communicator::Communicator(Communicator&& other) noexcept
     : comm_(std::exchange(other.comm_, MPI_COMM_NULL)), rank_(other.rank_), size_(other.size_), piece_bytes_(other.piece_bytes_) {}
 
@@ -103,6 +115,15 @@ void Communicator::broadcast_bytes(std::string& bytes) const {
   for (Index begin = 0; begin < size; begin += piece_bytes_) {
     const int count = static_cast<int>(std::min(piece_bytes_, size - begin));
     check(MPI_Bcast(bytes.data() + begin, count, MPI_BYTE, 0, comm_), "MPI_Bcast");
+  }
+}
+
+void Communicator::max(std::span<double> values) const {
+  const std::size_t piece = static_cast<std::size_t>(piece_bytes_) / sizeof(double);
+  for (std::size_t begin = 0; begin < values.size(); begin += piece) {
+    const auto part = values.subspan(begin, std::min(piece, values.size() - begin));
+    check(MPI_Allreduce(MPI_IN_PLACE, part.data(), static_cast<int>(part.size()), MPI_DOUBLE, MPI_MAX, comm_),
+          "MPI_Allreduce");
   }
 }
 

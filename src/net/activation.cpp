@@ -31,21 +31,10 @@ void apply_exponential(const Node& node, std::span<float> values) {
 
 }  // namespace
 
-bool is_elementwise(Op op) {
-  switch (op) {
-    case Op::input:
-    case Op::dense:
-    case Op::batch_norm:
-    case Op::softmax:
-    case Op::reshape:
-      return false;
-    default:
-      return true;
-  }
-}
-
 void apply_elementwise(const Node& node, std::span<float> values) {
-  const auto number = [&](const char* key, double fallback) { return static_cast<float>(node.attribute(key, fallback)); };
+  const auto number = [&](const char* key, double fallback) {
+    return static_cast<float>(node.attribute(key, fallback));
+  };
   switch (node.op) {
     case Op::relu:
       return transform(values, [](float x) { return x > 0 ? x : (x != x ? x : 0.0F); });

@@ -8,9 +8,6 @@
 
 namespace gpfq::net {
 
-/// True for operators that map each value alone.
-[[nodiscard]] bool is_elementwise(Op op);
-
 /// Applies an elementwise operator in place; formulas stand at Op.
 void apply_elementwise(const Node& node, std::span<float> values);
 

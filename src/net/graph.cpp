@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table of operators, shape inference and the checks that a graph from a file must pass.
+// The table of operators and the checks that a graph from a file must pass.
 #include "gpfq/net/graph.hpp"
 
 #include <fmt/format.h>
@@ -18,8 +18,17 @@ struct OpEntry {
   Op op;
   std::string_view name;
 };
-constexpr std::array<OpEntry, 18> ops = {{{Op::input, "input"},
+constexpr std::array<OpEntry, 27> ops = {{{Op::input, "input"},
                                           {Op::dense, "dense"},
+                                          {Op::conv, "conv"},
+                                          {Op::max_pool, "max_pool"},
+                                          {Op::average_pool, "average_pool"},
+                                          {Op::reduce_mean, "reduce_mean"},
+                                          {Op::pad, "pad"},
+                                          {Op::add, "add"},
+                                          {Op::mul, "mul"},
+                                          {Op::concat, "concat"},
+                                          {Op::transpose, "transpose"},
                                           {Op::batch_norm, "batch_norm"},
                                           {Op::relu, "relu"},
                                           {Op::leaky_relu, "leaky_relu"},
@@ -36,15 +45,6 @@ constexpr std::array<OpEntry, 18> ops = {{{Op::input, "input"},
                                           {Op::clip, "clip"},
                                           {Op::softmax, "softmax"},
                                           {Op::reshape, "reshape"}}};
-
-const Shape& parameter_shape(const Graph& graph, const Node& node, const std::string& role) {
-  const auto found = node.parameters.find(role);
-  if (found == node.parameters.end()) throw_input("node '{}' ({}) has no {}", node.name, op_name(node.op), role);
-  if (graph.tensors.count(found->second) == 0)
-    throw_input("node '{}' ({}): its {} is tensor '{}', which the network does not hold", node.name, op_name(node.op),
-                role, found->second);
-  return graph.tensor_shape(found->second);
-}
 
 void check_own_shape(const Node& node) {
   try {
@@ -63,23 +63,6 @@ void check_attributes(const Node& node) {
         throw_input("node '{}': its attribute {} is {}, not a finite number", node.name, key, value);
 }
 
-void expect_shape(const Node& node, const std::string& role, const Shape& found, const Shape& expected) {
-  if (found != expected)
-    throw_input("node '{}' ({}): {} has shape {}, expected {}", node.name, op_name(node.op), role, to_string(found),
-                to_string(expected));
-}
-
-Shape dense_shape(const Graph& graph, const Node& node, const Shape& input) {
-  const Shape& weight = parameter_shape(graph, node, "weight");
-  if (weight.size() != 2 || weight[0] < 1 || weight[1] < 1)
-    throw_input("node '{}' (dense): weight has shape {}, expected outputs x inputs", node.name, to_string(weight));
-  if (input.size() != 1 || input[0] != weight[1])
-    throw_input("node '{}' (dense): its input has shape {}, its weight expects {}", node.name, to_string(input),
-                weight[1]);
-  if (node.has_parameter("bias")) expect_shape(node, "bias", parameter_shape(graph, node, "bias"), {weight[0]});
-  return {weight[0]};
-}
-
 }  // namespace
 
 double Node::attribute(const std::string& key, double fallback) const {
@@ -93,7 +76,7 @@ const Shape& Graph::tensor_shape(const std::string& name) const {
   return found->second;
 }
 
-bool is_linear(Op op) { return op == Op::dense; }
+bool is_linear(Op op) { return op == Op::dense || op == Op::conv; }
 
 std::string_view op_name(Op op) {
   for (const OpEntry& entry : ops)
@@ -105,32 +88,6 @@ Op op_from_name(std::string_view name) {
   for (const OpEntry& entry : ops)
     if (entry.name == name) return entry.op;
   throw_input("unknown operator '{}'", name);
-}
-
-Shape infer_shape(const Graph& graph, const Node& node) {
-  if (node.op == Op::input) return node.shape;
-  if (node.inputs.size() != 1)
-    throw_input("node '{}' ({}) has {} inputs, expected 1", node.name, op_name(node.op), node.inputs.size());
-  const Shape& input = graph.node(node.inputs.front()).shape;
-  switch (node.op) {
-    case Op::dense:
-      return dense_shape(graph, node, input);
-    case Op::batch_norm: {
-      if (input.empty()) throw_input("node '{}' (batch_norm): its input is a scalar", node.name);
-      for (const char* role : {"scale", "shift", "mean", "variance"})
-        expect_shape(node, role, parameter_shape(graph, node, role), {input.front()});
-      return input;
-    }
-    case Op::reshape:
-      if (element_count(node.shape) != element_count(input))
-        throw_input("node '{}' (reshape): {} cannot become {}", node.name, to_string(input), to_string(node.shape));
-      return node.shape;
-    case Op::softmax:
-      if (input.empty()) throw_input("node '{}' (softmax): its input is a scalar", node.name);
-      return input;
-    default:
-      return input;
-  }
 }
 
 void validate(const Graph& graph) {

@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// Propagation of a group of samples: products by weight tile and sample chunk, the rest in place.
+// Propagation of a group of samples: each node in turn, in place of an input that it is the last to
+// read where that is possible.
 #include "gpfq/net/propagate.hpp"
 
-#include <Eigen/Core>
-
 #include <algorithm>
-#include <cmath>
+#include <span>
 
 #include "gpfq/base/error.hpp"
-#include "gpfq/base/parallel.hpp"
 #include "net/activation.hpp"
+#include "net/arithmetic.hpp"
+#include "net/channelwise.hpp"
+#include "net/conv.hpp"
+#include "net/dense.hpp"
+#include "net/pooling.hpp"
+#include "net/rearrange.hpp"
+#include "net/sample_loop.hpp"
 
 namespace gpfq::net {
 namespace {
-
-using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 /// Last node that reads each node; the graph's output is read beyond the end.
 std::vector<int> last_readers(const Graph& graph) {
@@ -25,51 +28,123 @@ std::vector<int> last_readers(const Graph& graph) {
   return last;
 }
 
-std::vector<float> read_vector(const Graph& graph, const Node& node, const std::string& role,
-                               const Parameters& parameters) {
-  const std::string& tensor = node.parameters.at(role);
-  std::vector<float> values(static_cast<std::size_t>(element_count(graph.tensor_shape(tensor))));
-  parameters.read_rows(tensor, 0, static_cast<Index>(values.size()), values.data());
-  return values;
-}
-
-void apply_batch_norm(const Graph& graph, const Node& node, Batch& batch, const Parameters& parameters) {
-  const auto scale = read_vector(graph, node, "scale", parameters);
-  const auto shift = read_vector(graph, node, "shift", parameters);
-  const auto mean = read_vector(graph, node, "mean", parameters);
-  const auto variance = read_vector(graph, node, "variance", parameters);
-  const double epsilon = node.attribute("epsilon", 1e-5);
-  const Index channels = static_cast<Index>(scale.size());
-  const Index channel_size = batch.sample_size() / channels;
-  std::vector<float> gain(scale.size());
-  std::vector<float> offset(scale.size());
-  for (std::size_t c = 0; c < scale.size(); ++c) {
-    const double factor = scale[c] / std::sqrt(static_cast<double>(variance[c]) + epsilon);
-    gain[c] = static_cast<float>(factor);
-    offset[c] = static_cast<float>(shift[c] - mean[c] * factor);
-  }
-  float* value = batch.values.data();
-  for (Index sample = 0; sample < batch.samples; ++sample)
-    for (std::size_t c = 0; c < scale.size(); ++c)
-      for (Index i = 0; i < channel_size; ++i, ++value) *value = *value * gain[c] + offset[c];
-}
-
 /// Drops the batches that nothing at or after node `next` reads.
 void drop_unread(LiveBatches& live, const std::vector<int>& last_reader, int next) {
   std::erase_if(live, [&](const auto& entry) { return last_reader[static_cast<std::size_t>(entry.first)] < next; });
 }
 
-/// Takes a node's input batch for in-place work: moved where this node is its last reader, copied elsewhere.
-Batch take_input(LiveBatches& live, int from, bool is_last) {
-  Batch& source = live.at(from);
-  if (is_last) {
-    Batch moved = std::move(source);
-    live.erase(from);
+/// One node's run: what it reads and what it may overwrite.
+class NodeRun {
+ public:
+  NodeRun(const Graph& graph, int index, LiveBatches& live, const std::vector<int>& last_reader)
+      : node_(graph.node(index)), index_(index), live_(live), last_reader_(last_reader) {}
+
+  [[nodiscard]] const Batch& input(std::size_t i = 0) const { return live_.at(node_.inputs[i]); }
+
+  /// The node's first input for work in place: moved where this node is its last reader, copied elsewhere.
+  [[nodiscard]] Batch take_input() const {
+    const int from = node_.inputs.front();
+    if (is_last_reader(from)) return take(from);
+    const Batch& source = live_.at(from);
+    Batch copy(source.samples, source.shape);
+    std::copy_n(source.values.data(), source.values.size(), copy.values.data());
+    return copy;
+  }
+
+  /// first + second or first · second, in place of an operand of the output's shape that no later node reads.
+  [[nodiscard]] Batch combine_inputs(int threads) const {
+    const Shape shapes[2] = {input(0).shape, input(1).shape};
+    int reused = -1;
+    for (std::size_t i = 0; i < 2; ++i)
+      if (is_last_reader(node_.inputs[i]) && shapes[i] == node_.shape) reused = node_.inputs[i];
+    Batch output = reused >= 0 ? take(reused) : Batch(input(0).samples, node_.shape);
+    const auto operand = [&](std::size_t i) {
+      const int from = node_.inputs[i];
+      return Operand{from == reused ? output.values.data() : live_.at(from).values.data(), &shapes[i]};
+    };
+    combine(node_.op, operand(0), operand(1), threads, output);
+    return output;
+  }
+
+  /// compute(input, output) into a new batch.
+  template <class Compute>
+  [[nodiscard]] Batch compute(Compute compute_output) const {
+    Batch output(input().samples, node_.shape);
+    compute_output(input(), output);
+    return output;
+  }
+
+  [[nodiscard]] Batch concatenate_inputs(int threads) const {
+    std::vector<const Batch*> inputs;
+    for (const int from : node_.inputs) inputs.push_back(&live_.at(from));
+    return compute([&](const Batch&, Batch& output) { concatenate(node_, inputs, threads, output); });
+  }
+
+ private:
+  [[nodiscard]] bool is_last_reader(int from) const { return last_reader_[static_cast<std::size_t>(from)] == index_; }
+
+  [[nodiscard]] Batch take(int from) const {
+    Batch moved = std::move(live_.at(from));
+    live_.erase(from);
     return moved;
   }
-  Batch copy(source.samples, source.shape);
-  std::copy_n(source.values.data(), source.values.size(), copy.values.data());
-  return copy;
+
+  const Node& node_;
+  int index_;
+  LiveBatches& live_;
+  const std::vector<int>& last_reader_;
+};
+
+/// Operators that change values where they are, or nothing but the shape.
+void change_in_place(const Graph& graph, const Node& node, const Parameters& parameters, int threads, Batch& batch) {
+  if (node.op == Op::reshape) return;
+  if (node.op == Op::batch_norm) return batch_norm(graph, node, parameters, threads, batch);
+  const Index size = batch.sample_size();
+  for_samples(batch.samples, size, threads, [&](Index begin, Index end) {
+    const std::span<float> values(batch.values.data() + begin * size, static_cast<std::size_t>((end - begin) * size));
+    if (node.op == Op::softmax)
+      apply_softmax(values, node.shape.back());
+    else
+      apply_elementwise(node, values);
+  });
+}
+
+Batch run_node(const Graph& graph, int index, const NodeRun& run, const Parameters& parameters,
+               const PropagationOptions& options) {
+  const Node& node = graph.node(index);
+  const int threads = options.threads;
+  const auto with = [&](auto function) {
+    return run.compute([&](const Batch& input, Batch& output) { function(node, input, threads, output); });
+  };
+  switch (node.op) {
+    case Op::dense:
+    case Op::conv: {
+      Batch output = linear_output(graph, index, run.input(), parameters, options);
+      add_bias(graph, index, output, parameters, threads);
+      return output;
+    }
+    case Op::max_pool:
+      return with(max_pool);
+    case Op::average_pool:
+      return with(average_pool);
+    case Op::reduce_mean:
+      return with(reduce_mean);
+    case Op::pad:
+      return with(pad);
+    case Op::transpose:
+      return with(transpose);
+    case Op::concat:
+      return run.concatenate_inputs(threads);
+    case Op::add:
+    case Op::mul:
+      return run.combine_inputs(threads);
+    default: {
+      Batch batch = run.take_input();
+      change_in_place(graph, node, parameters, threads, batch);
+      batch.shape = node.shape;
+      return batch;
+    }
+  }
 }
 
 }  // namespace
@@ -81,49 +156,8 @@ Batch linear_output(const Graph& graph, int index, const Batch& input, const Par
                     const PropagationOptions& options) {
   const Node& node = graph.node(index);
   require(is_linear(node.op), "linear_output: not a linear node");
-  const std::string& tensor = node.parameters.at("weight");
-  const Shape& weight_shape = graph.tensor_shape(tensor);
-  const Index neurons = weight_shape[0];
-  const Index inputs = weight_shape[1];
-  require(input.sample_size() == inputs, "linear_output: input and weight disagree");
-
-  Batch output(input.samples, node.shape);
-  const Index tile = std::min(options.neuron_tile, round_up(neurons, alignment_floats));
-  const Index chunk = options.sample_chunk;
-  AlignedBuffer<float> weights(tile * inputs);  // the last tile keeps zeros or old rows below: never copied out
-  for (Index first = 0; first < neurons; first += tile) {
-    const Index rows = std::min(tile, neurons - first);
-    parameters.read_rows(tensor, first, rows, weights.data());
-    // The last chunk is padded and the last tile too, so that every product has the same shape.
-    parallel_for(ceil_div(input.samples, chunk), options.threads, [&](Index piece) {
-      const Index begin = piece * chunk;
-      const Index samples = std::min(chunk, input.samples - begin);
-      RowMajor padded;
-      const float* source = input.values.data() + begin * inputs;
-      if (samples < chunk) {
-        padded = RowMajor::Zero(chunk, inputs);
-        std::copy_n(source, samples * inputs, padded.data());
-        source = padded.data();
-      }
-      const Eigen::Map<const RowMajor> x(source, chunk, inputs);
-      const Eigen::Map<const RowMajor> w(weights.data(), tile, inputs);
-      RowMajor y(chunk, tile);
-      y.noalias() = x * w.transpose();
-      Eigen::Map<RowMajor, 0, Eigen::OuterStride<>> out(output.values.data() + begin * neurons + first, samples, rows,
-                                                        Eigen::OuterStride<>(neurons));
-      out = y.topLeftCorner(samples, rows);
-    });
-  }
-  return output;
-}
-
-void add_bias(const Graph& graph, int index, Batch& output, const Parameters& parameters) {
-  const Node& node = graph.node(index);
-  if (!node.has_parameter("bias")) return;
-  const auto bias = read_vector(graph, node, "bias", parameters);
-  float* value = output.values.data();
-  for (Index sample = 0; sample < output.samples; ++sample)
-    for (const float b : bias) *value++ += b;
+  return node.op == Op::conv ? conv_output(graph, node, input, parameters, options)
+                             : dense_output(graph, node, input, parameters, options);
 }
 
 void run_nodes(const Graph& graph, int first, int last, LiveBatches& live, const Parameters& parameters,
@@ -131,26 +165,8 @@ void run_nodes(const Graph& graph, int first, int last, LiveBatches& live, const
   const std::vector<int> last_reader = last_readers(graph);
   for (int index = first; index < last; ++index) {
     drop_unread(live, last_reader, index);
-    const Node& node = graph.node(index);
-    if (node.op == Op::input) continue;
-    const int from = node.inputs.front();
-    const bool is_last = last_reader[static_cast<std::size_t>(from)] == index;
-    if (is_linear(node.op)) {
-      Batch output = linear_output(graph, index, live.at(from), parameters, options);
-      if (is_last) live.erase(from);
-      add_bias(graph, index, output, parameters);
-      live[index] = std::move(output);
-      continue;
-    }
-    Batch batch = take_input(live, from, is_last);
-    if (node.op == Op::batch_norm)
-      apply_batch_norm(graph, node, batch, parameters);
-    else if (node.op == Op::softmax)
-      apply_softmax(batch.values.span(), node.shape.back());
-    else if (is_elementwise(node.op))
-      apply_elementwise(node, batch.values.span());
-    batch.shape = node.shape;
-    live[index] = std::move(batch);
+    if (graph.node(index).op == Op::input) continue;
+    live[index] = run_node(graph, index, NodeRun(graph, index, live, last_reader), parameters, options);
   }
   drop_unread(live, last_reader, last);
 }
@@ -173,6 +189,16 @@ Index peak_floats_per_sample(const Graph& graph, int first, int last) {
   Index left = 0;
   for (const int live : live_at(graph, last)) left += element_count(graph.node(live).shape);
   return std::max(peak, left);
+}
+
+Index scratch_floats_per_thread(const Graph& graph, int first, int last) {
+  Index most = 0;
+  for (int index = first; index < last; ++index) {
+    const Node& node = graph.node(index);
+    if (node.op == Op::conv) most = std::max(most, conv_scratch_floats(graph, node));
+    if (node.op == Op::reduce_mean) most = std::max(most, 2 * element_count(node.shape));  // sums are double
+  }
+  return most;
 }
 
 }  // namespace gpfq::net

@@ -37,6 +37,11 @@ std::vector<int> exponents(const std::vector<double>& bounds, double factor) {
 
 }  // namespace
 
+float inverse_of_norm(float squared_norm) {
+  const float inverse = 1.0F / squared_norm;
+  return squared_norm > 0 && std::isfinite(inverse) ? inverse : 0.0F;
+}
+
 InputBlock::InputBlock(const PathShape& shape)
     : shape_(shape),
       values_(shape.stride() * shape.block_width * (shape.shared ? 1 : 2)),
@@ -45,7 +50,6 @@ InputBlock::InputBlock(const PathShape& shape)
       inverse_norm_(shape.block_width),
       sum_(shape.block_width, shape.block_width) {
   require(shape.samples > 0 && shape.block_width > 0 && shape.sample_chunk > 0, "InputBlock: empty shape");
-  require(shape.sample_chunk % alignment_floats == 0, "InputBlock: chunks are full lines");
 }
 
 Index InputBlock::bytes(const PathShape& shape) {
@@ -65,21 +69,23 @@ std::optional<std::pair<Index, Index>> InputBlock::find_unusable() const {
   for (Index t = 0; t < columns; ++t) {
     const float* column = values_.data() + t * shape_.stride();
     bool usable = true;
-    for (Index i = 0; i < shape_.samples; ++i) usable = usable && std::abs(column[i]) <= largest_usable;
+    for (Index i = 0; i < shape_.stride(); ++i) usable = usable && std::abs(column[i]) <= largest_usable;
     if (usable) continue;
-    for (Index i = 0; i < shape_.samples; ++i)
-      if (!(std::abs(column[i]) <= largest_usable)) return std::pair{i, t % count_};
+    for (Index chunk = 0; chunk < shape_.chunk_count(); ++chunk)
+      for (Index i = 0; i < shape_.padded_rows(chunk); ++i)
+        if (!(std::abs(column[shape_.offset(chunk) + i]) <= largest_usable))
+          return std::pair{(shape_.first_chunk + chunk) * shape_.sample_chunk + i, t % count_};
   }
   return std::nullopt;
 }
 
 void InputBlock::sum_product(const float* right, const std::vector<double>& right_bound, AlignedBuffer<float>& result,
-                             int threads) {
+                             int threads, RowReducer& reducer) {
   sum_.start(exponents(quantized_bound_, static_cast<double>(shape_.samples)), exponents(right_bound, 1.0));
   std::mutex adding;
   parallel_for(shape_.chunk_count(), threads, [&](Index chunk) {
-    const Index begin = chunk * shape_.sample_chunk;
-    const Index rows = std::min(shape_.sample_chunk, shape_.stride() - begin);
+    const Index begin = shape_.offset(chunk);
+    const Index rows = shape_.padded_rows(chunk);
     const Eigen::OuterStride<> stride(shape_.stride());
     const ColumnsOf left_chunk(quantized() + begin, rows, count_, stride);
     const ColumnsOf right_chunk(right + begin, rows, count_, stride);
@@ -89,23 +95,21 @@ void InputBlock::sum_product(const float* right, const std::vector<double>& righ
     const std::lock_guard lock(adding);
     sum_.add(partial.data(), count_);
   });
+  reducer.sum(sum_.raw());
   for (Index t = 0; t < count_; ++t)
     for (Index s = 0; s < count_; ++s) result[t * count_ + s] = static_cast<float>(sum_.value(t, s));
 }
 
-void InputBlock::form_products(int threads) {
+void InputBlock::form_products(int threads, RowReducer& reducer) {
   column_bounds(quantized(), shape_.stride(), count_, quantized_bound_);
-  sum_product(quantized(), quantized_bound_, G_, threads);
+  reducer.max(quantized_bound_);
+  sum_product(quantized(), quantized_bound_, G_, threads, reducer);
   if (!shape_.shared) {
     column_bounds(analog(), shape_.stride(), count_, analog_bound_);
-    sum_product(analog(), analog_bound_, C_, threads);
+    reducer.max(analog_bound_);
+    sum_product(analog(), analog_bound_, C_, threads, reducer);
   }
-  for (Index t = 0; t < count_; ++t) {
-    const float norm = G_[t * count_ + t];
-    // A norm that underflows counts as dead: its direction cannot be told from zero in single precision.
-    const float inverse = 1.0F / norm;
-    inverse_norm_[t] = norm > 0 && std::isfinite(inverse) ? inverse : 0.0F;
-  }
+  for (Index t = 0; t < count_; ++t) inverse_norm_[t] = inverse_of_norm(G_[t * count_ + t]);
 }
 
 Index InputBlock::dead_count() const {

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <exception>
 #include <system_error>
 
@@ -99,25 +100,41 @@ void ActivationStore::flush(int node, Network network) {
   comm_.barrier();
 }
 
-void ActivationStore::read_inputs(int node, Network network, Index first_input, Index count, float* out,
-                                  Index stride) const {
+void ActivationStore::read_inputs(int node, Network network, Index first_input, Index count, Index first_sample,
+                                  Index samples, float* out, Index stride) const {
   const Tensor& source = tensor(node, network);
   require(is_input_major(source), "ActivationStore::read_inputs: a vector tensor");
+  require(stride >= samples, "ActivationStore::read_inputs: the stride holds the samples");
   const std::string what = fmt::format("activations of '{}' in {}", source.name, source.path.string());
   const hdf5::Handle dataset = hdf5::open_dataset(source.file.id(), dataset_name, source.path.string());
-  const hdf5::Handle transfer = independent_transfer();
   // Packed rows are read at the end of the padded ones' room and then spread, row by row: a row
   // never reaches the packed ones that are still to be moved.
-  float* packed = out + count * (stride - source.samples);
-  hdf5::read_box(dataset.id(), H5T_NATIVE_FLOAT, {first_input, 0}, {count, source.samples}, packed, what,
-                 transfer.id());
-  if (stride != source.samples) {
-    for (Index t = 0; t < count; ++t) {
-      std::copy_n(packed + t * source.samples, source.samples, out + t * stride);
-      std::fill_n(out + t * stride + source.samples, stride - source.samples, 0.0F);
-    }
+  float* packed = out + count * (stride - samples);
+  hdf5::read_box(dataset.id(), H5T_NATIVE_FLOAT, {first_input, first_sample}, {count, samples}, packed, what,
+                 independent_transfer().id());
+  for (Index t = 0; stride != samples && t < count; ++t) {
+    std::memmove(out + t * stride, packed + t * samples, static_cast<std::size_t>(samples) * sizeof(float));
+    std::fill_n(out + t * stride + samples, stride - samples, 0.0F);
   }
-  bytes_read_ += count * source.samples * static_cast<Index>(sizeof(float));
+  bytes_read_ += count * samples * static_cast<Index>(sizeof(float));
+}
+
+net::Batch ActivationStore::read_channels(int node, Network network, Index first_sample, Index samples,
+                                          Index first_channel, Index count) const {
+  const Tensor& source = tensor(node, network);
+  require(source.sample_shape.size() > 1, "ActivationStore::read_channels: feature maps");
+  Shape shape = source.sample_shape;
+  shape.front() = count;
+  net::Batch batch(samples, shape);
+  Shape start(shape.size() + 1, 0);
+  start[0] = first_sample;
+  start[1] = first_channel;
+  const hdf5::Handle dataset = hdf5::open_dataset(source.file.id(), dataset_name, source.path.string());
+  hdf5::read_box(dataset.id(), H5T_NATIVE_FLOAT, start, stored_shape(shape, samples), batch.values.data(),
+                 fmt::format("activations of '{}' in {}", source.name, source.path.string()),
+                 independent_transfer().id());
+  bytes_read_ += batch.values.size() * static_cast<Index>(sizeof(float));
+  return batch;
 }
 
 net::Batch ActivationStore::read_samples(int node, Network network, Index first_sample, Index count) const {

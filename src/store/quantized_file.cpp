@@ -43,6 +43,26 @@ void create_serially(const std::filesystem::path& path, const ModelFile& source,
   hdf5::close(file, ErrorKind::input, "writing " + path.string());
 }
 
+struct FileBox {
+  Shape start;
+  Shape count;
+};
+
+/// Where a box of codes lies in a dataset of `shape`: neurons first, then inputs, of whose extents the first is cut.
+FileBox file_box(const Shape& shape, const CodeBox& box) {
+  FileBox result{Shape(shape.size(), 0), shape};
+  result.start.front() = box.first_neuron;
+  result.count.front() = box.neurons;
+  if (shape.size() > 1) {
+    const Index row = element_count(shape) / shape.front();
+    const Index unit = row / shape[1];  // a channel's kernel
+    require(box.first_input % unit == 0 && box.inputs % unit == 0, "QuantizedFile: a box of whole kernels");
+    result.start[1] = box.first_input / unit;
+    result.count[1] = box.inputs / unit;
+  }
+  return result;
+}
+
 }  // namespace
 
 QuantizedFile::QuantizedFile(const mpi::Communicator& comm, std::filesystem::path path, const ModelFile& source,
@@ -65,11 +85,12 @@ const QuantizedLayer& QuantizedFile::layer(const std::string& name) const {
   return *found;
 }
 
-void QuantizedFile::write_codes(const std::string& name, Index first_neuron, Index count, const std::uint8_t* codes) {
+void QuantizedFile::write_codes(const std::string& name, const CodeBox& box, const std::uint8_t* codes) {
   const std::string where = partial_path_.string();
   const hdf5::Handle dataset = hdf5::open_dataset(file_.id(), "layers/" + name + "/codes", where);
-  write_rows(dataset.id(), H5T_NATIVE_UINT8, layer(name).shape, first_neuron, count, codes, where + ":/layers/" + name,
-             independent_transfer().id());
+  const FileBox target = file_box(layer(name).shape, box);
+  hdf5::write_box(dataset.id(), H5T_NATIVE_UINT8, target.start, target.count, codes, where + ":/layers/" + name,
+                  independent_transfer().id());
 }
 
 void QuantizedFile::write_alphabets(const std::string& name, Index first_neuron, std::span<const float> radius,
@@ -97,11 +118,12 @@ void QuantizedFile::read_rows(const std::string& tensor, Index first, Index coun
                    transfer.id());
 }
 
-void QuantizedFile::read_codes(const std::string& name, Index first_neuron, Index count, std::uint8_t* codes) const {
+void QuantizedFile::read_codes(const std::string& name, const CodeBox& box, std::uint8_t* codes) const {
   const std::string where = partial_path_.string();
   const hdf5::Handle dataset = hdf5::open_dataset(file_.id(), "layers/" + name + "/codes", where);
-  read_rows_of(dataset.id(), H5T_NATIVE_UINT8, layer(name).shape, first_neuron, count, codes,
-               where + ":/layers/" + name, independent_transfer().id());
+  const FileBox source = file_box(layer(name).shape, box);
+  hdf5::read_box(dataset.id(), H5T_NATIVE_UINT8, source.start, source.count, codes, where + ":/layers/" + name,
+                 independent_transfer().id());
 }
 
 std::vector<float> QuantizedFile::read_steps(const std::string& name, Index first_neuron, Index count) const {

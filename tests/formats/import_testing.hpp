@@ -7,11 +7,14 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "gpfq/base/error.hpp"
+#include "gpfq/net/propagate.hpp"
 #include "gpfq/net/tensor_source.hpp"
 
 namespace gpfq::formats {
@@ -78,6 +81,24 @@ inline const net::Node& node_named(const net::Model& model, const std::string& n
     if (node.name == name) return node;
   }
   throw_fault("no node '{}'", name);
+}
+
+/// The model's output for one sample.
+inline std::vector<float> run(const net::Model& model, const std::vector<float>& sample) {
+  struct Values : net::Parameters {
+    explicit Values(const net::Model& from) : tensors(from.tensors) {}
+    void read_rows(const std::string& tensor, Index first, Index count, float* out) const override {
+      tensors.at(tensor).read_rows(first, count, out);
+    }
+    const std::map<std::string, net::TensorSource>& tensors;
+  };
+  net::LiveBatches live;
+  net::Batch& input = live.emplace(0, net::Batch(1, model.graph.node(0).shape)).first->second;
+  if (static_cast<std::size_t>(input.sample_size()) != sample.size()) throw_fault("the sample has another size");
+  std::copy(sample.begin(), sample.end(), input.values.data());
+  net::run_nodes(model.graph, 1, model.graph.size(), live, Values(model), {});
+  const net::Batch& output = live.at(model.graph.output);
+  return {output.values.data(), output.values.data() + output.sample_size()};
 }
 
 }  // namespace gpfq::formats

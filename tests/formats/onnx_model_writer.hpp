@@ -98,6 +98,13 @@ inline void set_float(onnx::NodeProto& node, const std::string& name, float valu
   attribute.set_f(value);
 }
 
+inline void set_text(onnx::NodeProto& node, const std::string& name, const std::string& value) {
+  onnx::AttributeProto& attribute = *node.add_attribute();
+  attribute.set_name(name);
+  attribute.set_type(onnx::AttributeProto::STRING);
+  attribute.set_s(value);
+}
+
 inline void set_integers(onnx::NodeProto& node, const std::string& name, const std::vector<Index>& values) {
   onnx::AttributeProto& attribute = *node.add_attribute();
   attribute.set_name(name);

@@ -46,7 +46,7 @@ net::Graph graph_of(const std::vector<Index>& widths) {
 
 /// What results depend on.
 std::string numbers_of(const JobPlan& plan) {
-  std::string text = fmt::format("chunk {} tile {};", plan.sample_chunk, plan.neuron_tile);
+  std::string text = fmt::format("unit {} chunk {} tile {};", plan.sample_unit, plan.sample_chunk, plan.neuron_tile);
   for (const LayerPlan& layer : plan.layers)
     text += fmt::format(" {} m{} N{} b{} c{} {} n{} t{};", layer.name, layer.path.samples, layer.path.inputs,
                         layer.path.block_width, layer.path.sample_chunk, layer.path.shared, layer.neurons,
@@ -115,8 +115,8 @@ TEST_P(SmallestMemory, IsAcceptedAndOneByteLessIsNot) {
       EXPECT_LE(quant::InputBlock::bytes(layer.path) + quant::TilePath::bytes(layer.path, layer.tile_width), smallest);
       EXPECT_GE(tiles_per_wave(layer, smallest), 1);
     }
-    EXPECT_GE(samples_per_wave(plan, graph, 0, graph.size(), smallest), plan.sample_chunk);
-    EXPECT_LE(plan.weight_tile_bytes + plan.sample_chunk * propagation_bytes_per_sample(graph, 0, graph.size()),
+    EXPECT_GE(samples_per_wave(plan, graph, 0, graph.size(), smallest), plan.sample_unit);
+    EXPECT_LE(plan.weight_tile_bytes + plan.sample_unit * propagation_bytes_per_sample(graph, 0, graph.size()),
               smallest);
   }
 }
@@ -136,9 +136,9 @@ TEST(Waves, FillTheMemoryAndNoMore) {
   EXPECT_EQ(tiles_per_wave(layer, block + 2 * tile - 1), 1);
   EXPECT_EQ(tiles_per_wave(layer, block + 2 * tile), 2);
   EXPECT_EQ(tiles_per_wave(layer, block + 9 * tile + 5), 9);
-  const Index chunk = plan.sample_chunk * propagation_bytes_per_sample(graph, 0, 2);
-  EXPECT_EQ(samples_per_wave(plan, graph, 0, 2, plan.weight_tile_bytes + 3 * chunk), 3 * plan.sample_chunk);
-  EXPECT_EQ(samples_per_wave(plan, graph, 0, 2, plan.weight_tile_bytes + 3 * chunk - 1), 2 * plan.sample_chunk);
+  const Index unit = plan.sample_unit * propagation_bytes_per_sample(graph, 0, 2);
+  EXPECT_EQ(samples_per_wave(plan, graph, 0, 2, plan.weight_tile_bytes + 3 * unit), 3 * plan.sample_unit);
+  EXPECT_EQ(samples_per_wave(plan, graph, 0, 2, plan.weight_tile_bytes + 3 * unit - 1), 2 * plan.sample_unit);
 }
 
 TEST(Shards, CoverEveryNeuronOnceOnAnyNumberOfRanks) {
@@ -209,7 +209,9 @@ TEST(Plan, BlockIsAsAskedFor) {
   const Config config = config_with({{"quantization", {{"block", 17}}}});
   const JobPlan plan = make_plan(graph_of({100, 30, 5}), config, 10);
   EXPECT_EQ(plan.layers[0].path.block_width, 17);
-  EXPECT_LT(plan.layers[0].path_bytes, make_plan(graph_of({100, 30, 5}), config_with(), 10).layers[0].path_bytes);
+  const JobPlan usual = make_plan(graph_of({100, 30, 5}), config_with(), 10);
+  EXPECT_LT(plan.layers[0].shared_bytes, usual.layers[0].shared_bytes);
+  EXPECT_LT(plan.layers[0].tile_bytes, usual.layers[0].tile_bytes);
 }
 
 }  // namespace

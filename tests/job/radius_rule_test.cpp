@@ -54,16 +54,15 @@ double sorted_max(const std::vector<float>& values) {
   return largest;
 }
 
-ShardAlphabets alphabets_of(const Matrix& matrix, const LayerSettings& settings) {
+LayerAlphabets alphabets_of(const Matrix& matrix, const LayerSettings& settings) {
   LayerPlan plan;
   plan.name = "fc";
   plan.tensor = "fc.weight";
   plan.neurons = matrix.neurons();
-  plan.path.inputs = matrix.inputs();
+  plan.inputs = matrix.inputs();
   plan.tile_width = 16;
   const mpi::Communicator& comm = world();
-  return find_alphabets(comm, plan, settings, matrix,
-                        ShardPlan(plan.neurons, plan.tile_width, comm.size()).items_of(comm.rank()));
+  return find_alphabets(comm, plan, settings, matrix);
 }
 
 LayerSettings settings_of(RadiusKind kind, double scale, bool per_neuron, int levels = 3) {
@@ -85,10 +84,9 @@ class Weights : public testing::TestWithParam<std::pair<Index, Index>> {
 
 TEST_P(Weights, MedianOfTheLayerIsExact) {
   const Matrix matrix = make(1);
-  const ShardAlphabets found = alphabets_of(matrix, settings_of(RadiusKind::median, 2.5, false));
+  const LayerAlphabets found = alphabets_of(matrix, settings_of(RadiusKind::median, 2.5, false));
   const double radius = 2.5 * sorted_median(matrix.all());
-  EXPECT_EQ(static_cast<Index>(found.alphabets.size()), found.neurons.size());
-  EXPECT_EQ(world().sum(found.neurons.size()), matrix.neurons());
+  EXPECT_EQ(static_cast<Index>(found.alphabets.size()), matrix.neurons());
   for (std::size_t i = 0; i < found.alphabets.size(); ++i) {
     EXPECT_EQ(found.radius[i], static_cast<float>(radius));
     EXPECT_EQ(found.alphabets[i].step(), static_cast<float>(radius / 2));
@@ -99,9 +97,9 @@ TEST_P(Weights, MedianOfTheLayerIsExact) {
 TEST_P(Weights, RulesPerNeuron) {
   const Matrix matrix = make(2);
   for (const RadiusKind kind : {RadiusKind::median, RadiusKind::max}) {
-    const ShardAlphabets found = alphabets_of(matrix, settings_of(kind, 1.25, true, 16));
+    const LayerAlphabets found = alphabets_of(matrix, settings_of(kind, 1.25, true, 16));
     for (std::size_t i = 0; i < found.alphabets.size(); ++i) {
-      const std::vector<float> row = matrix.row(found.neurons.begin + static_cast<Index>(i));
+      const std::vector<float> row = matrix.row(static_cast<Index>(i));
       const double radius = 1.25 * (kind == RadiusKind::median ? sorted_median(row) : sorted_max(row));
       EXPECT_EQ(found.alphabets[i].step(), static_cast<float>(radius / 15));
     }
@@ -110,14 +108,14 @@ TEST_P(Weights, RulesPerNeuron) {
 
 TEST_P(Weights, MaxOfTheLayerIsKnownToAll) {
   const Matrix matrix = make(3);
-  const ShardAlphabets found = alphabets_of(matrix, settings_of(RadiusKind::max, 1, false));
+  const LayerAlphabets found = alphabets_of(matrix, settings_of(RadiusKind::max, 1, false));
   for (const float radius : found.radius) EXPECT_EQ(radius, static_cast<float>(sorted_max(matrix.all())));
 }
 
 TEST_P(Weights, AValueIsTakenAsItIs) {
   LayerSettings settings = settings_of(RadiusKind::value, 7, false);
   settings.radius.value = 0.3;
-  const ShardAlphabets found = alphabets_of(make(4), settings);
+  const LayerAlphabets found = alphabets_of(make(4), settings);
   for (const quant::Alphabet& alphabet : found.alphabets) EXPECT_EQ(alphabet.step(), static_cast<float>(0.15));
 }
 
@@ -131,18 +129,18 @@ TEST(ZeroMedian, TakesTheNonzeroWeights) {
   std::vector<float> values;
   for (int neuron = 1; neuron <= 40; ++neuron) values.insert(values.end(), {0, static_cast<float>(-neuron), 0});
   const Matrix matrix(3, values);
-  const ShardAlphabets layer = alphabets_of(matrix, settings_of(RadiusKind::median, 1, false));
+  const LayerAlphabets layer = alphabets_of(matrix, settings_of(RadiusKind::median, 1, false));
   for (const float radius : layer.radius) EXPECT_EQ(radius, 20.5F);
   EXPECT_TRUE(layer.fell_back);
-  const ShardAlphabets neuron = alphabets_of(matrix, settings_of(RadiusKind::median, 1, true));
+  const LayerAlphabets neuron = alphabets_of(matrix, settings_of(RadiusKind::median, 1, true));
   for (std::size_t i = 0; i < neuron.radius.size(); ++i)
-    EXPECT_EQ(neuron.radius[i], static_cast<float>(neuron.neurons.begin + static_cast<Index>(i) + 1));
+    EXPECT_EQ(neuron.radius[i], static_cast<float>(i + 1));
 }
 
 TEST(ZeroMedian, OfZerosIsZero) {
   for (const bool per_neuron : {false, true})
     for (const RadiusKind kind : {RadiusKind::median, RadiusKind::max}) {
-      const ShardAlphabets found = alphabets_of(Matrix(4, std::vector<float>(80)), settings_of(kind, 3, per_neuron));
+      const LayerAlphabets found = alphabets_of(Matrix(4, std::vector<float>(80)), settings_of(kind, 3, per_neuron));
       for (const quant::Alphabet& alphabet : found.alphabets) EXPECT_EQ(alphabet.step(), 0);
     }
 }

@@ -90,7 +90,7 @@ TEST_P(StoredTensor, ComesBackByInputsAndBySamples) {
     }
     if (test_case.shape.size() != 1) {
       std::vector<float> column(static_cast<std::size_t>(test_case.samples));
-      EXPECT_THROW(store.read_inputs(3, network, 0, 1, column.data(), test_case.samples), Error);
+      EXPECT_THROW(store.read_inputs(3, network, 0, 1, 0, test_case.samples, column.data(), test_case.samples), Error);
       continue;
     }
     for (const Index padding : {0, 1, 13})
@@ -98,7 +98,7 @@ TEST_P(StoredTensor, ComesBackByInputsAndBySamples) {
         const Index stride = test_case.samples + padding;
         std::vector<float> out(static_cast<std::size_t>(inputs.size() * stride),
                                std::numeric_limits<float>::quiet_NaN());
-        store.read_inputs(3, network, inputs.begin, inputs.size(), out.data(), stride);
+        store.read_inputs(3, network, inputs.begin, inputs.size(), 0, test_case.samples, out.data(), stride);
         Index wrong = 0;
         for (Index t = 0; t < inputs.size(); ++t)
           for (Index i = 0; i < stride; ++i) {

@@ -64,14 +64,14 @@ TEST(QuantizedFile, ShardsOfAllRanksMakeOneModel) {
       steps.push_back(step_of(neuron));
       radii.push_back(step_of(neuron) * (levels - 1));
     }
-    result.write_codes("fc1", range.begin, range.size(), codes_of(range).data());
+    result.write_codes("fc1", {range.begin, range.size(), 0, inputs}, codes_of(range).data());
     result.write_alphabets("fc1", range.begin, radii, steps);
   }
   result.flush();
 
   // Every rank reads what others wrote.
   std::vector<std::uint8_t> codes(static_cast<std::size_t>(neurons * inputs));
-  result.read_codes("fc1", 0, neurons, codes.data());
+  result.read_codes("fc1", {0, neurons, 0, inputs}, codes.data());
   EXPECT_EQ(codes, codes_of({0, neurons}));
   const std::vector<float> steps = result.read_steps("fc1", 2, neurons - 2);
   for (std::size_t i = 0; i < steps.size(); ++i) EXPECT_EQ(steps[i], step_of(static_cast<Index>(i) + 2));
@@ -148,7 +148,7 @@ TEST(QuantizedFile, AnUnknownLayerIsAFault) {
   const ModelFile source(folder / "model.h5");
   QuantizedFile result(comm, folder / "q.h5", source, {});
   const std::uint8_t code = 0;
-  EXPECT_THROW(result.write_codes("fc1", 0, 1, &code), Error);
+  EXPECT_THROW(result.write_codes("fc1", {0, 1, 0, 1}, &code), Error);
   result.finish();
   comm.barrier();
 }

@@ -29,6 +29,7 @@ struct ConfigKey {
 [[nodiscard]] std::string config_markdown();
 
 enum class Method { gpfq, msq };
+enum class FormChoice { automatic, residual, gram };
 enum class RadiusKind { median, max, value };
 
 /// How the radius r of an alphabet is found.
@@ -45,6 +46,7 @@ struct LayerSettings {
   Method method = Method::gpfq;
   int levels = 3;
   RadiusRule radius;
+  FormChoice form = FormChoice::automatic;
   /// C as given, else the paper's best for median (3 up to 4 levels, 4 up to 8, 5 beyond), 1 for max.
   [[nodiscard]] double scale() const;
 };
@@ -66,6 +68,13 @@ struct Preprocess {
   std::vector<double> mean;
   std::vector<double> deviation;
   Layout layout = Layout::flat;
+  bool reverse_channels = false;  ///< before mean and std
+};
+
+/// Ranks of a layer in residual form: groups of neurons times groups of rows.
+struct RankGrid {
+  int neurons = 0;  ///< 0: chosen per layer
+  int samples = 0;
 };
 
 /// A whole config, checked but for what only the files can tell.
@@ -79,6 +88,10 @@ struct Config {
   Index memory_per_rank = 0;  ///< bytes
   int threads = 1;
   Index block = 0;  ///< 0: chosen per layer
+  RankGrid grid;
+  bool channelwise = false;
+  double patch_fraction = 1;
+  bool fold_batch_norm = true;
   std::string text;  ///< the JSON that it was made from, overrides applied
 
   /// Settings of a layer: the defaults, then every rule that matches its whole name, in order.

@@ -16,34 +16,63 @@
 
 namespace gpfq::job {
 
-/// One linear layer.
+/// How a layer's codes are computed.
+enum class Form { residual, gram, rounding };
+[[nodiscard]] std::string form_name(Form form);
+
+/// One linear layer. Its path is one problem, or several that share nothing: the groups of a grouped
+/// convolution, or the input channels of one that is quantized channelwise.
 struct LayerPlan {
   int node = 0;
   std::string name;
   std::string tensor;
   bool quantized = true;   ///< false: skipped by the config
   Method method = Method::gpfq;
-  quant::PathShape path;   ///< m, N, b, chunk, X = Xq
-  Index neurons = 0;       ///< n
+  Form form = Form::residual;
+  std::string reason;      ///< of the form
+  bool is_conv = false;
+  bool channelwise = false;
+  Index inputs = 0;        ///< weights per neuron (filter)
+  Index neurons = 0;       ///< n, filters of a convolution
+  Index rows_per_sample = 1;  ///< output positions used
+  Index problems = 1;
+  Index problem_neurons = 0;  ///< neurons of one problem
+  Index groups = 1;           ///< of the convolution
+  quant::PathShape path;   ///< of one problem: rows, inputs, b, chunk, X = Xq
   Index tile_width = 0;    ///< neurons per tile
   double flops = 0;        ///< of the path
-  Index path_bytes = 0;    ///< smallest memory of a rank for the path: a block and a tile
+  Index shared_bytes = 0;  ///< memory of a rank for what its tiles share: a block, or G and C and a chunk of rows
+  Index tile_bytes = 0;    ///< memory of one tile
+
+  [[nodiscard]] Index tiles_per_problem() const { return ceil_div(problem_neurons, tile_width); }
+  [[nodiscard]] Index tile_count() const { return problems * tiles_per_problem(); }
 
   template <class Archive>
   void serialize(Archive& archive, unsigned /*version*/) {
-    archive& node& name& tensor& quantized& method& path.samples& path.inputs& path.block_width& path.sample_chunk&
-        path.shared& neurons& tile_width& flops& path_bytes;
+    archive& node& name& tensor& quantized& method& form& reason& is_conv& channelwise& inputs& neurons& rows_per_sample&
+        problems& problem_neurons& groups& path.samples& path.inputs& path.block_width& path.sample_chunk& path.shared&
+            tile_width& flops& shared_bytes& tile_bytes;
   }
 };
+
+/// The box of the codes that one tile fills, and the columns of the layer's inputs that it reads.
+struct TileBox {
+  Index problem = 0;
+  Index first_neuron = 0;
+  Index neurons = 0;
+  Index first_input = 0;  ///< among a neuron's weights
+};
+[[nodiscard]] TileBox tile_box(const LayerPlan& layer, Index tile);
 
 /// The whole job.
 struct JobPlan {
   Index samples = 0;             ///< m
   std::vector<LayerPlan> layers; ///< linear layers in graph order
-  Index sample_chunk = 0;        ///< samples per product of propagation
+  Index sample_unit = 0;         ///< samples that stay together: dealt to ranks, hashed, propagated
+  Index sample_chunk = 0;        ///< samples per product of a dense layer in propagation
   Index neuron_tile = 0;         ///< weight rows per product of propagation
   Index weight_tile_bytes = 0;   ///< of a weight tile and a chunk's product in propagation
-  Index propagation_bytes = 0;   ///< smallest memory of a rank for propagation: one chunk in both networks
+  Index propagation_bytes = 0;   ///< smallest memory of a rank for propagation: one unit in both networks
   Index store_bytes = 0;         ///< most that activations take on disk at a time
   Index output_bytes = 0;        ///< of quantized.h5 (and of an imported model)
 
@@ -54,7 +83,7 @@ struct JobPlan {
 
   template <class Archive>
   void serialize(Archive& archive, unsigned /*version*/) {
-    archive& samples& layers& sample_chunk& neuron_tile& weight_tile_bytes& propagation_bytes& store_bytes& output_bytes;
+    archive& samples& layers& sample_unit& sample_chunk& neuron_tile& weight_tile_bytes& propagation_bytes& store_bytes& output_bytes;
   }
 };
 
@@ -73,7 +102,7 @@ struct JobPlan {
 /// Tiles of a layer that a rank keeps in memory at once, at least 1.
 [[nodiscard]] Index tiles_per_wave(const LayerPlan& layer, Index memory_per_rank);
 
-/// Samples, a multiple of the chunk and at least one, that a rank propagates at once through nodes first .. last−1.
+/// Samples, a multiple of the unit and at least one unit, that a rank propagates at once through nodes first .. last−1.
 [[nodiscard]] Index samples_per_wave(const JobPlan& plan, const net::Graph& graph, int first, int last,
                                      Index memory_per_rank);
 

@@ -50,6 +50,9 @@ class Communicator {
   Communicator(const Communicator&) = delete;
   Communicator& operator=(const Communicator&) = delete;
 
+  /// The ranks of the same `color`, ordered by `key`. Collective.
+  [[nodiscard]] Communicator split(int color, int key) const;
+
   [[nodiscard]] MPI_Comm get() const { return comm_; }
   [[nodiscard]] int rank() const { return rank_; }
   [[nodiscard]] int size() const { return size_; }
@@ -68,6 +71,7 @@ class Communicator {
   [[nodiscard]] Index sum(Index value) const;
   [[nodiscard]] Index max(Index value) const;
   [[nodiscard]] double max(double value) const;
+  void max(std::span<double> values) const;
 
   /// Root's bytes to all.
   void broadcast_bytes(std::string& bytes) const;
@@ -102,6 +106,9 @@ class Communicator {
     std::istringstream stream(bytes);
     boost::archive::binary_iarchive(stream, boost::archive::no_header) >> object;
   }
+
+  struct Adopt {};
+  Communicator(Adopt, MPI_Comm own, Index piece_bytes);
 
   MPI_Comm comm_ = MPI_COMM_NULL;
   int rank_ = 0;

@@ -12,10 +12,21 @@
 
 namespace gpfq::net {
 
-/// What a node computes. Every operator works sample by sample; shapes leave the samples out.
+/// What a node computes. Every operator works sample by sample; shapes leave the samples out. Attributes that a node
+/// does not have: strides, dilations, groups and keepdims are 1, pads, axis, value, ceil_mode and count_include_pad 0.
 enum class Op {
-  input,         ///< the network's input
-  dense,         ///< y = W x + b;            parameters weight [n, N], bias [n] (optional)
+  input,     ///< the network's input
+  dense,     ///< y = W x + b;            parameters weight [n, N], bias [n] (optional)
+  conv,      ///< 2-D cross-correlation of [Cin, H, W]; parameters weight [Cout, Cin/groups, kh, kw], bias [Cout]
+             ///< (optional); attributes strides [2], pads [top, left, bottom, right], dilations [2], groups
+  max_pool,  ///< attributes kernel [2], strides [2], pads [4], dilations [2], ceil_mode (0 or 1); padding never wins
+  average_pool,  ///< those, and count_include_pad (0 or 1)
+  reduce_mean,   ///< mean over attribute axes (per-sample axes, 0 = first after the samples), keepdims (0 or 1)
+  pad,           ///< attributes pads [before per axis ..., after per axis ...], value (constant)
+  add,           ///< x + y, two inputs, broadcast as numpy does over the per-sample shapes
+  mul,           ///< x · y, likewise
+  concat,        ///< one or more inputs joined along attribute axis (per-sample)
+  transpose,     ///< attribute perm of the per-sample axes: output axis i is input axis perm[i]
   batch_norm,    ///< per channel (dim 0):    parameters scale, shift, mean, variance [C]; attribute epsilon
   relu,          ///< max(0, x)
   leaky_relu,    ///< x < 0 ? alpha x : x     attribute alpha
@@ -60,7 +71,7 @@ struct Graph {
   [[nodiscard]] int size() const { return static_cast<int>(nodes.size()); }
 };
 
-/// True for operators with a weight matrix that can be quantized.
+/// True for operators with weights that can be quantized: dense and conv. A convolution's neurons are its filters.
 [[nodiscard]] bool is_linear(Op op);
 
 /// "dense", "relu", ...: the spelling in files and reports, and back.

@@ -40,18 +40,24 @@ struct PropagationOptions {
   Index sample_chunk = 256;  ///< rows of one product; part of the numerical definition
   Index neuron_tile = 256;   ///< weight rows of one product; part of the numerical definition
   int threads = 1;           ///< free
+  /// Index of the batch's first sample among all: chunks begin at its multiples, so that a sample has the same place
+  /// in its product however samples are grouped.
+  Index first_sample = 0;
 };
 
 /// Node values that are alive: node index -> batch.
 using LiveBatches = std::map<int, Batch>;
 
 /// y = W x without the bias for a linear node.
-/// @returns samples × n.   Cost: 2·samples·N·n flops; memory one weight tile beside input and output.
+/// @returns samples × n, for a convolution samples × filters × height × width. No value depends on which samples
+///          share the call or on threads.
+/// Cost: 2·samples·N·n flops (times positions); memory beside input and output: two weight tiles (neuron_tile × N) and
+/// scratch_floats_per_thread per thread.
 [[nodiscard]] Batch linear_output(const Graph& graph, int node, const Batch& input, const Parameters& parameters,
                                   const PropagationOptions& options);
 
 /// Adds the bias of a linear node, where it has one, to its linear output.
-void add_bias(const Graph& graph, int node, Batch& output, const Parameters& parameters);
+void add_bias(const Graph& graph, int node, Batch& output, const Parameters& parameters, int threads = 1);
 
 /// Runs nodes first .. last−1 in order on `live`, which must hold what they read from outside.
 /// Batches that nothing at or after `last` reads are dropped (the graph's output is kept).
@@ -63,5 +69,9 @@ void run_nodes(const Graph& graph, int first, int last, LiveBatches& live, const
 
 /// Upper bound of floats held per sample while nodes first .. last−1 run, live inputs included.
 [[nodiscard]] Index peak_floats_per_sample(const Graph& graph, int first, int last);
+
+/// Floats that each thread holds beside that while nodes first .. last−1 run: the buffers of convolutions and means.
+/// The products of dense nodes are not in it; they depend on the options.
+[[nodiscard]] Index scratch_floats_per_thread(const Graph& graph, int first, int last);
 
 }  // namespace gpfq::net

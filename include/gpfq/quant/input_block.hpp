@@ -2,7 +2,9 @@
 // A block of consecutive inputs with what all neurons share of it: bounds and the products G and C.
 #pragma once
 
+#include <algorithm>
 #include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -12,18 +14,46 @@
 
 namespace gpfq::quant {
 
-/// Extents of a layer's path that its numbers depend on: never ranks, threads or memory.
+/// Extents of a layer's path that its numbers depend on: never ranks, threads or memory. The last two
+/// say which rows lie here; sums over rows do not depend on them.
 struct PathShape {
-  Index samples = 0;       ///< m
-  Index inputs = 0;        ///< N
-  Index block_width = 64;  ///< b
+  Index samples = 0;          ///< m, rows in total
+  Index inputs = 0;           ///< N
+  Index block_width = 64;     ///< b
   Index sample_chunk = 2048;  ///< rows of one product
-  bool shared = false;     ///< X = Xq
+  bool shared = false;        ///< X = Xq
+  Index first_chunk = 0;      ///< of the rows here
+  Index local_chunks = -1;    ///< chunks here; -1: all
 
-  /// Samples rounded up to full lines: the leading dimension of X, Xq and U. Padding rows are zero.
-  [[nodiscard]] Index stride() const { return round_up(samples, alignment_floats); }
-  [[nodiscard]] Index chunk_count() const { return ceil_div(stride(), sample_chunk); }
+  [[nodiscard]] Index chunk_total() const { return ceil_div(samples, sample_chunk); }
+  /// Chunks whose rows lie here.
+  [[nodiscard]] Index chunk_count() const { return local_chunks < 0 ? chunk_total() : local_chunks; }
+  /// Rows of the i-th chunk here, padded to full lines. Padding rows are zero.
+  [[nodiscard]] Index padded_rows(Index i) const {
+    return round_up(std::min(sample_chunk, samples - (first_chunk + i) * sample_chunk), alignment_floats);
+  }
+  /// Where the i-th chunk here begins in a column.
+  [[nodiscard]] Index offset(Index i) const { return i * round_up(sample_chunk, alignment_floats); }
+  /// Floats of a column here: the leading dimension of X, Xq and U.
+  [[nodiscard]] Index stride() const {
+    return chunk_count() == 0 ? 0 : offset(chunk_count() - 1) + padded_rows(chunk_count() - 1);
+  }
 };
+
+/// Joins what others hold: the rows of a matrix may be spread over ranks, which all make the same
+/// calls in the same order. This one is for rows that are all here.
+class RowReducer {
+ public:
+  RowReducer() = default;
+  RowReducer(const RowReducer&) = delete;
+  RowReducer& operator=(const RowReducer&) = delete;
+  virtual ~RowReducer() = default;
+  virtual void sum(std::span<std::int64_t> /*values*/) {}
+  virtual void max(std::span<double> /*values*/) {}
+};
+
+/// 1/‖Xq_t‖², or 0 where the direction is dead: a norm that underflows cannot be told from zero in single precision.
+[[nodiscard]] float inverse_of_norm(float squared_norm);
 
 /// One block of inputs of both networks. Columns are inputs: entry (i, t) of X is analog()[t·stride + i].
 class InputBlock {
@@ -44,8 +74,13 @@ class InputBlock {
   /// single precision (|x| > 1e15).
   [[nodiscard]] std::optional<std::pair<Index, Index>> find_unusable() const;
 
-  /// Computes bounds and products of the filled block. Cost: 4·m·b² flops (2 where X = Xq).
-  void form_products(int threads);
+  /// Computes bounds and products of the filled block over the rows of all ranks.
+  /// Cost: 4·m·b² flops (2 where X = Xq).
+  void form_products(int threads, RowReducer& reducer);
+  void form_products(int threads) {
+    RowReducer none;
+    form_products(threads, none);
+  }
 
   [[nodiscard]] Index count() const { return count_; }
   [[nodiscard]] const PathShape& shape() const { return shape_; }
@@ -64,7 +99,7 @@ class InputBlock {
 
  private:
   void sum_product(const float* right, const std::vector<double>& right_bound, AlignedBuffer<float>& result,
-                   int threads);
+                   int threads, RowReducer& reducer);
 
   PathShape shape_;
   Index count_ = 0;

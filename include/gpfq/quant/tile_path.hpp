@@ -8,16 +8,16 @@
 #include <vector>
 
 #include "gpfq/base/aligned_buffer.hpp"
-#include "gpfq/quant/alphabet.hpp"
 #include "gpfq/quant/input_block.hpp"
+#include "gpfq/quant/tile.hpp"
 
 namespace gpfq::quant {
 
 /// What became of one tile's weights.
 struct TileStatistics {
-  Index saturated = 0;             ///< weights whose argument lay more than half a spacing beyond the last level
-  Index zeros = 0;                 ///< weights whose level is zero
-  double residual_squared_norm = 0;  ///< ‖U‖²_F over the tile's neurons
+  Index saturated = 0;  ///< weights whose argument lay more than half a spacing beyond the last level
+  Index zeros = 0;      ///< weights whose level is zero
+  double residual_squared_norm = 0;  ///< ‖U‖²_F over the tile's neurons and the rows here
 };
 
 /// Blocked greedy path of a tile; the same codes as the reference path up to rounding at near-ties.
@@ -26,51 +26,46 @@ struct TileStatistics {
 /// Cost per block: 6·m·b·n flops (4 where X = Xq).
 class TilePath {
  public:
-  /// @param tile_width  neurons of a full tile, a multiple of kernel_lanes; fewer real neurons are padded
+  /// @param tile_width  neurons of a full tile, a multiple of kernel_lanes
   /// @param alphabets   one per real neuron, of equal level count
   TilePath(const PathShape& shape, Index tile_width, std::vector<Alphabet> alphabets);
 
-  /// Real neurons × N weights, row-major: to be filled before the first block.
-  [[nodiscard]] std::span<float> weights() { return weights_.span().first(real_values()); }
-  /// Real neurons × N codes, row-major.
-  [[nodiscard]] std::span<const std::uint8_t> codes() const { return codes_.span().first(real_values()); }
+  [[nodiscard]] std::span<float> weights() { return tile_.weights(); }
+  [[nodiscard]] const Tile& tile() const { return tile_; }
+  [[nodiscard]] std::span<const std::uint8_t> codes() const { return tile_.codes(); }
+  [[nodiscard]] Index neurons() const { return tile_.neurons(); }
 
-  /// Takes the next block; blocks come in order and cover all inputs.
-  void advance(const InputBlock& block);
+  /// Takes the next block, in three steps; blocks come in order and cover all inputs. project() sums what the
+  /// rows here give, sums() is what ranks with other rows must add, quantize() does the rest.
+  void project(const InputBlock& block);
+  [[nodiscard]] std::span<std::int64_t> sums() { return sum_.raw(); }
+  void quantize(const InputBlock& block);
+  /// All three, for rows that are all here.
+  void advance(const InputBlock& block) {
+    project(block);
+    quantize(block);
+  }
 
-  [[nodiscard]] bool finished() const { return next_input_ == shape_.inputs; }
-  [[nodiscard]] Index neurons() const { return static_cast<Index>(alphabets_.size()); }
-  /// The residual of one neuron, m values.
-  [[nodiscard]] std::span<const float> residual(Index neuron) const;
+  [[nodiscard]] bool finished() const { return tile_.finished(); }
+  /// The residual of one neuron over the rows here, in order.
+  [[nodiscard]] std::vector<float> residual(Index neuron) const;
+
   [[nodiscard]] TileStatistics statistics() const;
 
   /// Bytes that an object of these extents holds.
   [[nodiscard]] static Index bytes(const PathShape& shape, Index tile_width);
 
  private:
-  [[nodiscard]] std::size_t real_values() const { return static_cast<std::size_t>(neurons() * shape_.inputs); }
-  void load_block_weights(Index count);
-  void project_residual(const InputBlock& block);
   void update_residual(const InputBlock& block);
-  void store_codes(Index count);
+  void widen_residual_bound(const InputBlock& block);
 
   PathShape shape_;
-  Index tile_width_;
-  std::vector<Alphabet> alphabets_;
-  Index next_input_ = 0;
+  Tile tile_;
   double residual_bound_ = 0;  ///< |U_ij| stays below it: known without looking, hence the same on any grid
-  AlignedBuffer<float> weights_;
-  AlignedBuffer<std::uint8_t> codes_;
   AlignedBuffer<float> U_;
-  AlignedBuffer<float> W_;  ///< b×n of the block
   AlignedBuffer<float> P_;
-  AlignedBuffer<float> Q_;
   AlignedBuffer<float> D_;  ///< 2b×n: −Q above W, or W − Q where X = Xq
-  AlignedBuffer<std::uint8_t> block_codes_;
   AlignedBuffer<float> partial_;
-  AlignedBuffer<float> step_;
-  AlignedBuffer<float> inverse_spacing_;
-  AlignedBuffer<std::int32_t> saturated_;
   FixedPointSum sum_;
 };
 

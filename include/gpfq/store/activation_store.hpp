@@ -33,8 +33,13 @@ class ActivationStore {
   void write(int node, Network network, Index first_sample, const net::Batch& batch);
   /// Makes the written tensor readable by all ranks. Collective.
   void flush(int node, Network network);
-  /// Inputs first .. first+count−1 of a vector tensor for all samples, input t at out + t·stride. Independent.
-  void read_inputs(int node, Network network, Index first_input, Index count, float* out, Index stride) const;
+  /// Inputs first .. first+count−1 of a vector tensor for some samples, input t at out + t·stride; the rest of
+  /// each stride is zeroed. Independent.
+  void read_inputs(int node, Network network, Index first_input, Index count, Index first_sample, Index samples,
+                   float* out, Index stride) const;
+  /// Channels (first extent) of feature maps for some samples: samples × count × the rest. Independent.
+  [[nodiscard]] net::Batch read_channels(int node, Network network, Index first_sample, Index samples,
+                                         Index first_channel, Index count) const;
   /// Samples first .. first+count−1, row-major per sample. Independent.
   [[nodiscard]] net::Batch read_samples(int node, Network network, Index first_sample, Index count) const;
   /// Deletes a tensor. Collective.

@@ -14,6 +14,14 @@
 
 namespace gpfq::store {
 
+/// A part of a layer's codes.
+struct CodeBox {
+  Index first_neuron = 0;
+  Index neurons = 0;
+  Index first_input = 0;
+  Index inputs = 0;
+};
+
 /// A quantized model in the making, `<final name>.partial` until finish() renames it.
 class QuantizedFile : public net::Parameters {
  public:
@@ -21,8 +29,9 @@ class QuantizedFile : public net::Parameters {
   QuantizedFile(const mpi::Communicator& comm, std::filesystem::path path, const ModelFile& source,
                 std::vector<QuantizedLayer> layers);
 
-  /// Rows of codes of this rank's neurons (count × inputs). Independent.
-  void write_codes(const std::string& layer, Index first_neuron, Index count, const std::uint8_t* codes);
+  /// Some inputs of some neurons' codes (neurons × inputs, packed). The inputs are whole rows, or whole kernels of
+  /// neighbouring channels. Independent.
+  void write_codes(const std::string& layer, const CodeBox& box, const std::uint8_t* codes);
   /// Radius and step of this rank's neurons. Independent.
   void write_alphabets(const std::string& layer, Index first_neuron, std::span<const float> radius,
                        std::span<const float> step);
@@ -31,7 +40,7 @@ class QuantizedFile : public net::Parameters {
   /// Decoded codes of quantized layers, float tensors otherwise. Independent; after flush().
   void read_rows(const std::string& tensor, Index first, Index count, float* out) const override;
   /// Codes of a layer as stored. Independent; after flush().
-  void read_codes(const std::string& layer, Index first_neuron, Index count, std::uint8_t* codes) const;
+  void read_codes(const std::string& layer, const CodeBox& box, std::uint8_t* codes) const;
   /// Steps of a layer's neurons. Independent; after flush().
   [[nodiscard]] std::vector<float> read_steps(const std::string& layer, Index first_neuron, Index count) const;
   /// Closes and renames to the final name. Collective.

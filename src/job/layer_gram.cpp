@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// Gram form on ranks: first everybody's rows, then everybody's neurons.
+#include <algorithm>
+#include <memory>
+#include <mutex>
+
+#include "gpfq/base/parallel.hpp"
+#include "gpfq/base/system.hpp"
+#include "gpfq/quant/gram_path.hpp"
+#include "job/layer_path.hpp"
+
+namespace gpfq::job {
+namespace {
+
+// Columns of patches that a thread makes at a time.
+constexpr Index columns_per_piece = 32;
+// Maps that are read at once beyond what one chunk needs.
+constexpr Index window_floats = Index{1} << 21;
+
+/// Products of all problems of a layer.
+using Products = std::vector<quant::GramProducts>;
+
+/// Columns of a problem for one chunk, in both networks.
+struct ChunkColumns {
+  AlignedBuffer<float> quantized;
+  AlignedBuffer<float> analog;
+};
+
+ChunkColumns make_columns(const LayerPlan& layer, Index stride) {
+  ChunkColumns columns;
+  columns.quantized = AlignedBuffer<float>(stride * layer.path.inputs);
+  if (!layer.path.shared) columns.analog = AlignedBuffer<float>(stride * layer.path.inputs);
+  return columns;
+}
+
+void extract_both(const LayerTask& task, const LayerRows& rows, const LayerRows::Window& window, Index problem,
+                  Index chunk, int threads, Index stride, ChunkColumns& columns) {
+  const bool shared = task.layer.path.shared;
+  const net::Batch& quantized = shared ? window.analog : window.quantized;
+  const Index inputs = task.layer.path.inputs;
+  const Index pieces = ceil_div(inputs, columns_per_piece);
+  parallel_for(pieces * (shared ? 1 : 2), threads, [&](Index piece) {
+    const bool is_quantized = piece < pieces;
+    const Index begin = piece % pieces * columns_per_piece;
+    const Range range{begin, std::min(inputs, begin + columns_per_piece)};
+    float* out = (is_quantized ? columns.quantized : columns.analog).data() + begin * stride;
+    rows.extract(is_quantized ? quantized : window.analog, window.first_sample, problem, chunk, range, out, stride);
+  });
+}
+
+/// Adds one chunk to all problems: threads share the one problem's panels, or each takes problems of its own.
+void add_chunk(const LayerTask& task, const LayerRows& rows, const LayerRows::Window& window, Index chunk,
+               Products& products) {
+  const LayerPlan& layer = task.layer;
+  const Index stride = round_up(rows.rows_of(chunk).size(), alignment_floats);
+  const auto add = [&](Index problem, int threads) {
+    ChunkColumns columns = make_columns(layer, stride);
+    extract_both(task, rows, window, problem, chunk, threads, stride, columns);
+    products[static_cast<std::size_t>(problem)].add(columns.quantized.data(), columns.analog.data(), stride, stride,
+                                                    threads);
+  };
+  if (layer.problems == 1) return add(0, task.threads);
+  parallel_for(layer.problems, task.threads, [&](Index problem) { add(problem, 1); });
+}
+
+Products start_products(const LayerTask& task, const LayerRows& rows, const std::vector<double>& quantized_bounds,
+                        const std::vector<double>& analog_bounds) {
+  const LayerPlan& layer = task.layer;
+  Products products;
+  for (Index problem = 0; problem < layer.problems; ++problem) {
+    std::vector<double> quantized;
+    std::vector<double> analog;
+    for (Index t = 0; t < layer.path.inputs; ++t) {
+      const auto channel = static_cast<std::size_t>(rows.channel_of(problem, t));
+      quantized.push_back(quantized_bounds[channel]);
+      analog.push_back(analog_bounds[channel]);
+      if (std::max(quantized.back(), analog.back()) > largest_usable_input)
+        throw_input("layer '{}': channel {} of its inputs reaches {:g}, expected magnitudes below {:g}", layer.name,
+                    channel, std::max(quantized.back(), analog.back()), largest_usable_input);
+    }
+    products.emplace_back(layer.path.inputs, layer.path.block_width, layer.path.shared);
+    products.back().start(quantized, analog, layer.path.samples);
+  }
+  return products;
+}
+
+void add_rows(const LayerTask& task, const LayerRows& rows, Products& products, RankReport& report) {
+  const LayerPlan& layer = task.layer;
+  const Range chunks = ShardPlan(layer.path.chunk_total(), 1, task.comm.size()).pieces_of(task.comm.rank());
+  const Index sample_floats = element_count(task.graph.node(task.graph.node(layer.node).inputs.front()).shape);
+  const Index at_once = std::max<Index>(
+      1, window_floats / sample_floats * layer.rows_per_sample / layer.path.sample_chunk);
+  for (Index begin = chunks.begin; begin < chunks.end; begin += at_once) {
+    const Range part{begin, std::min(chunks.end, begin + at_once)};
+    Stopwatch reading;
+    const LayerRows::Window window = rows.read_window(part);
+    report.seconds["read"] += reading.seconds();
+    Stopwatch adding;
+    for (Index chunk = part.begin; chunk < part.end; ++chunk) add_chunk(task, rows, window, chunk, products);
+    report.seconds["products"] += adding.seconds();
+  }
+}
+
+void run_tiles(const LayerTask& task, const Products& products, RankReport& report) {
+  const LayerPlan& layer = task.layer;
+  const Range tiles = ShardPlan(layer.tile_count(), 1, task.comm.size()).pieces_of(task.comm.rank());
+  const Index wave_tiles = std::max<Index>(task.threads, 1);
+  for (Index begin = tiles.begin; begin < tiles.end; begin += wave_tiles) {
+    const Range wave{begin, std::min(tiles.end, begin + wave_tiles)};
+    Stopwatch reading;
+    std::vector<std::unique_ptr<quant::Tile>> paths;
+    for (Index tile = wave.begin; tile < wave.end; ++tile) {
+      const TileBox box = tile_box(layer, tile);
+      paths.push_back(std::make_unique<quant::Tile>(layer.path.inputs, layer.path.block_width, layer.tile_width,
+                                                    alphabets_of(task, box)));
+      read_tile_weights(task, box, paths.back()->weights());
+    }
+    report.seconds["read"] += reading.seconds();
+    Stopwatch advancing;
+    parallel_for(wave.size(), task.threads, [&](Index i) {
+      const TileBox box = tile_box(layer, wave.begin + i);
+      quant::quantize_by_gram(products[static_cast<std::size_t>(box.problem)], *paths[static_cast<std::size_t>(i)]);
+    });
+    report.seconds["path"] += advancing.seconds();
+    Stopwatch writing;
+    for (Index tile = wave.begin; tile < wave.end; ++tile) {
+      const quant::Tile& path = *paths[static_cast<std::size_t>(tile - wave.begin)];
+      finish_tile(task, tile_box(layer, tile), path.codes(), path.saturated(), path.zeros(), report);
+    }
+    report.seconds["write"] += writing.seconds();
+  }
+}
+
+}  // namespace
+
+void quantize_by_gram(const LayerTask& task, const std::vector<double>& quantized_bounds,
+                      const std::vector<double>& analog_bounds, RankReport& report) {
+  const LayerRows rows(task.graph, task.layer, task.inputs);
+  Products products;
+  task.comm.agree([&] {
+    products = start_products(task, rows, quantized_bounds, analog_bounds);
+    add_rows(task, rows, products, report);
+  });
+  Stopwatch summing;
+  RankReducer reducer(task.comm);
+  for (quant::GramProducts& product : products) {
+    product.finish(reducer);
+    report.dead_inputs += product.dead_count();
+  }
+  report.seconds["sum"] += summing.seconds();
+  task.comm.agree([&] { run_tiles(task, products, report); });
+}
+
+}  // namespace gpfq::job

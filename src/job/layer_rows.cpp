@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// Chunks of rows know nothing of samples: a chunk may begin and end in the middle of an image.
+#include "job/layer_rows.hpp"
+
+#include <algorithm>
+
+#include "gpfq/base/error.hpp"
+#include "gpfq/base/random.hpp"
+
+namespace gpfq::job {
+namespace {
+
+using store::Network;
+
+// Maps that are read at once while patches are made, beyond what one chunk needs.
+constexpr Index window_floats = Index{1} << 21;
+
+}  // namespace
+
+LayerRows::LayerRows(const net::Graph& graph, const LayerPlan& layer, const store::ActivationStore& store)
+    : layer_(layer), store_(store), input_node_(graph.node(layer.node).inputs.front()) {
+  if (layer.is_conv) geometry_ = net::conv_geometry(graph, graph.node(layer.node));
+}
+
+Range LayerRows::rows_of(Index chunk) const {
+  const quant::PathShape& shape = layer_.path;
+  return {chunk * shape.sample_chunk, std::min(shape.samples, (chunk + 1) * shape.sample_chunk)};
+}
+
+Range LayerRows::samples_of(Range rows) const {
+  return {rows.begin / layer_.rows_per_sample, ceil_div(rows.end, layer_.rows_per_sample)};
+}
+
+Index LayerRows::channel_of(Index problem, Index input) const {
+  if (!layer_.is_conv) return input;
+  const Index kernel = geometry_.kernel_height * geometry_.kernel_width;
+  return layer_.channelwise ? problem : problem * geometry_.channels_per_group() + input / kernel;
+}
+
+/// Used positions of a sample; empty where all are. Keyed by layer and sample, the same for both networks.
+std::vector<Index> LayerRows::positions_of(Index sample) const {
+  if (layer_.rows_per_sample == geometry_.positions()) return {};
+  const std::uint64_t seed = random_bits(static_cast<std::uint64_t>(layer_.node), static_cast<std::uint64_t>(sample));
+  return random_subset(geometry_.positions(), layer_.rows_per_sample, seed);
+}
+
+void LayerRows::extract_rows(const net::ConvGeometry& geometry, Index group, Index first_input, Index count,
+                             const float* maps, Index first_sample, Range rows, float* out, Index stride) const {
+  const Index K = layer_.rows_per_sample;
+  const Index sample_size = geometry.channels * geometry.height * geometry.width;
+  const bool uses_all = K == geometry.positions();
+  for (Index row = rows.begin; row < rows.end;) {
+    const Index sample = row / K;
+    const float* at = maps + (sample - first_sample) * sample_size;
+    if (uses_all && row % K == 0 && rows.end - row >= K) {  // whole samples in one go
+      const Index samples = (rows.end - row) / K;
+      net::extract_patches(geometry, group, at, samples, {}, first_input, count, out + (row - rows.begin), stride);
+      row += samples * K;
+      continue;
+    }
+    const Range within{row % K, std::min(K, row % K + rows.end - row)};
+    std::vector<Index> positions = positions_of(sample);
+    if (uses_all) {
+      for (Index k = within.begin; k < within.end; ++k) positions.push_back(k);
+    } else {
+      positions.erase(positions.begin() + within.end, positions.end());
+      positions.erase(positions.begin(), positions.begin() + within.begin);
+    }
+    net::extract_patches(geometry, group, at, 1, positions, first_input, count, out + (row - rows.begin), stride);
+    row += within.size();
+  }
+}
+
+void LayerRows::fill_dense(Network network, Index first, const quant::InputBlock& block, float* out) const {
+  const quant::PathShape& shape = block.shape();
+  const Index begin = shape.first_chunk * shape.sample_chunk;
+  const Index samples = std::min(shape.samples - begin, shape.chunk_count() * shape.sample_chunk);
+  store_.read_inputs(input_node_, network, first, block.count(), begin, samples, out, shape.stride());
+}
+
+void LayerRows::fill_patches(Network network, Index first, const quant::InputBlock& block, float* out) const {
+  const quant::PathShape& shape = block.shape();
+  const Index kernel = geometry_.kernel_height * geometry_.kernel_width;
+  net::ConvGeometry part = geometry_;
+  const Range channels{first / kernel, ceil_div(first + block.count(), kernel)};
+  part.channels = channels.size();
+  const Index map_floats = part.channels * part.height * part.width;
+  const Index at_once = std::max<Index>(1, window_floats / map_floats * layer_.rows_per_sample / shape.sample_chunk);
+  for (Index begin = 0; begin < shape.chunk_count(); begin += at_once) {
+    const Index end = std::min(shape.chunk_count(), begin + at_once);
+    const Range rows{rows_of(shape.first_chunk + begin).begin, rows_of(shape.first_chunk + end - 1).end};
+    const Range samples = samples_of(rows);
+    const net::Batch maps = store_.read_channels(input_node_, network, samples.begin, samples.size(), channels.begin,
+                                                 channels.size());
+    for (Index chunk = begin; chunk < end; ++chunk)
+      extract_rows(part, 0, first - channels.begin * kernel, block.count(), maps.values.data(), samples.begin,
+                   rows_of(shape.first_chunk + chunk), out + shape.offset(chunk), shape.stride());
+  }
+}
+
+void LayerRows::fill(Index first, Index count, quant::InputBlock& block) const {
+  require(layer_.problems == 1, "LayerRows::fill: one problem");
+  block.begin(count);
+  if (block.shape().chunk_count() == 0) return;
+  const auto fill_network = [&](Network network, float* out) {
+    if (layer_.is_conv)
+      fill_patches(network, first, block, out);
+    else
+      fill_dense(network, first, block, out);
+  };
+  fill_network(layer_.path.shared ? Network::analog : Network::quantized, block.quantized());
+  if (!layer_.path.shared) fill_network(Network::analog, block.analog());
+}
+
+LayerRows::Window LayerRows::read_window(Range chunks) const {
+  const Range samples = samples_of({rows_of(chunks.begin).begin, rows_of(chunks.end - 1).end});
+  Window window;
+  window.first_sample = samples.begin;
+  window.analog = store_.read_samples(input_node_, Network::analog, samples.begin, samples.size());
+  if (!layer_.path.shared)
+    window.quantized = store_.read_samples(input_node_, Network::quantized, samples.begin, samples.size());
+  return window;
+}
+
+void LayerRows::extract(const net::Batch& maps, Index first_sample, Index problem, Index chunk, Range columns,
+                        float* out, Index stride) const {
+  const Range rows = rows_of(chunk);
+  if (layer_.is_conv) {
+    const Index per_group = layer_.problems / layer_.groups;
+    const Index first_input = (layer_.channelwise ? problem % per_group * layer_.path.inputs : 0) + columns.begin;
+    extract_rows(geometry_, problem / per_group, first_input, columns.size(), maps.values.data(), first_sample, rows,
+                 out, stride);
+  } else {
+    for (Index t = columns.begin; t < columns.end; ++t)
+      for (Index row = rows.begin; row < rows.end; ++row)
+        out[(t - columns.begin) * stride + row - rows.begin] =
+            maps.values[(row - first_sample) * layer_.path.inputs + t];
+  }
+  for (Index t = 0; t < columns.size(); ++t)
+    std::fill(out + t * stride + rows.size(), out + (t + 1) * stride, 0.0F);
+}
+
+}  // namespace gpfq::job

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// The rows of a layer's X and Xq, from the store: samples of a dense layer's inputs, or patches of
+// feature maps made on the way.
+#pragma once
+
+#include <vector>
+
+#include "gpfq/job/plan.hpp"
+#include "gpfq/net/patches.hpp"
+#include "gpfq/store/activation_store.hpp"
+
+namespace gpfq::job {
+
+/// Rows of one layer. Row r is sample r / K at its (r mod K)-th used position, K = rows_per_sample.
+class LayerRows {
+ public:
+  LayerRows(const net::Graph& graph, const LayerPlan& layer, const store::ActivationStore& store);
+
+  /// Fills inputs first .. first+count−1 of a block for the rows that its shape says lie here. One problem only.
+  void fill(Index first, Index count, quant::InputBlock& block) const;
+
+  /// Reads what chunks first .. first+count−1 need, all channels, both networks.
+  struct Window {
+    Index first_sample = 0;
+    net::Batch analog;
+    net::Batch quantized;  ///< empty where X = Xq
+  };
+  [[nodiscard]] Window read_window(Range chunks) const;
+  /// Columns of one problem for one chunk: column t at out + t·stride, the rest of the stride zeroed.
+  void extract(const net::Batch& maps, Index first_sample, Index problem, Index chunk, Range columns, float* out,
+               Index stride) const;
+  /// Rows of a chunk.
+  [[nodiscard]] Range rows_of(Index chunk) const;
+  /// The channel (or feature) that input t of a problem reads.
+  [[nodiscard]] Index channel_of(Index problem, Index input) const;
+
+ private:
+  void fill_dense(store::Network network, Index first, const quant::InputBlock& block, float* out) const;
+  void fill_patches(store::Network network, Index first, const quant::InputBlock& block, float* out) const;
+  void extract_rows(const net::ConvGeometry& geometry, Index group, Index first_input, Index count, const float* maps,
+                    Index first_sample, Range rows, float* out, Index stride) const;
+  [[nodiscard]] std::vector<Index> positions_of(Index sample) const;
+  [[nodiscard]] Range samples_of(Range rows) const;
+
+  const LayerPlan& layer_;
+  const store::ActivationStore& store_;
+  int input_node_;
+  net::ConvGeometry geometry_;  ///< of a convolution
+};
+
+}  // namespace gpfq::job

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// Convolutions through whole jobs: the same codes in any grid and on any number of ranks, and the
+// first layer's codes against the path as it is defined.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "gpfq/base/random.hpp"
+#include "gpfq/net/patches.hpp"
+#include "gpfq/quant/reference_path.hpp"
+#include "gpfq/store/model_file.hpp"
+#include "job_testing.hpp"
+#include "support/mpi_main.hpp"
+
+namespace gpfq::job {
+namespace {
+
+using test::world;
+
+constexpr Index samples = 150;  // 150 images of 5×7 positions: rows fall into several chunks, images are cut
+
+float random_value(std::uint64_t seed, Index i) {
+  return static_cast<float>(static_cast<double>(random_bits(seed, static_cast<std::uint64_t>(i)) >> 40U) * 0x1p-23 - 1);
+}
+
+void add_node(net::Model& model, const std::string& name, net::Op op, std::vector<int> inputs,
+              std::map<std::string, std::vector<double>> attributes = {}, Shape weight = {}) {
+  net::Node node;
+  node.name = name;
+  node.source_name = name;
+  node.op = op;
+  node.inputs = std::move(inputs);
+  node.attributes = std::move(attributes);
+  if (!weight.empty()) {
+    node.parameters["weight"] = name + ".weight";
+    std::vector<float> values(static_cast<std::size_t>(element_count(weight)));
+    for (std::size_t i = 0; i < values.size(); ++i)
+      values[i] = random_value(static_cast<std::uint64_t>(model.graph.size()) + 7, static_cast<Index>(i));
+    model.graph.tensors[name + ".weight"] = weight;
+    model.tensors[name + ".weight"] = net::make_source(weight, std::move(values));
+  }
+  if (op == net::Op::reshape) node.shape = {element_count(model.graph.nodes.back().shape)};
+  if (op == net::Op::input) node.shape = {3, 5, 7};
+  node.shape = net::infer_shape(model.graph, node);
+  model.graph.nodes.push_back(node);
+  model.graph.output = model.graph.size() - 1;
+}
+
+/// Two convolutions, a grouped one beside a shortcut, a depthwise one with stride, and a dense layer.
+net::Model branching_network() {
+  const std::map<std::string, std::vector<double>> same = {
+      {"strides", {1, 1}}, {"pads", {1, 1, 1, 1}}, {"dilations", {1, 1}}, {"groups", {1}}};
+  auto grouped = same;
+  grouped["groups"] = {2};
+  auto depthwise = same;
+  depthwise["groups"] = {6};
+  depthwise["strides"] = {2, 2};
+  net::Model model;
+  add_node(model, "x", net::Op::input, {});
+  add_node(model, "c1", net::Op::conv, {0}, same, {6, 3, 3, 3});
+  add_node(model, "r1", net::Op::relu, {1});
+  add_node(model, "c2", net::Op::conv, {2}, grouped, {6, 3, 3, 3});
+  add_node(model, "sum", net::Op::add, {3, 2});
+  add_node(model, "r2", net::Op::relu, {4});
+  add_node(model, "dw", net::Op::conv, {5}, depthwise, {6, 1, 3, 3});
+  add_node(model, "flat", net::Op::reshape, {6});
+  add_node(model, "fc", net::Op::dense, {7}, {}, {5, model.graph.nodes.back().shape.front()});
+  return model;
+}
+
+class ConvolutionsOnRanks : public testing::TestWithParam<std::vector<std::string>> {};
+
+TEST_P(ConvolutionsOnRanks, GiveTheSameCodesInAnyGrid) {
+  const JobFolder folder(world(), branching_network(), random_inputs(samples, 3 * 5 * 7, 3),
+                         {{"levels", 7}, {"radius", {{"scale", 3}}}});
+  const nlohmann::json alone = folder.run_alone("alone", GetParam());
+  const int ranks = world().size();
+  std::vector<std::string> grids = {"auto", "1x" + std::to_string(ranks), std::to_string(ranks) + "x1"};
+  if (ranks == 4) grids.emplace_back("2x2");
+  for (const std::string& grid : grids) {
+    std::vector<std::string> overrides = GetParam();
+    overrides.push_back("quantization.grid=" + grid);
+    const nlohmann::json report = folder.run(world(), "on_" + grid, overrides);
+    if (!world().is_root()) continue;
+    EXPECT_EQ(report.at("codes_sha256"), alone.at("codes_sha256")) << grid;
+    for (std::size_t i = 0; i < alone.at("layers").size(); ++i)
+      EXPECT_EQ(report.at("layers")[i].at("activations_sha256"), alone.at("layers")[i].at("activations_sha256"))
+          << grid << ", layer " << i;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Forms, ConvolutionsOnRanks,
+    testing::Values(std::vector<std::string>{}, std::vector<std::string>{"quantization.form=residual"},
+                    std::vector<std::string>{"quantization.form=gram", "threads=2"},
+                    std::vector<std::string>{"quantization.conv=channelwise"},
+                    std::vector<std::string>{"quantization.patch_fraction=0.4", "quantization.block=5"}));
+
+TEST(Convolutions, FirstLayerIsThePathOverPatches) {
+  const net::Model model = branching_network();
+  const Eigen::MatrixXf inputs = random_inputs(samples, 3 * 5 * 7, 3);
+  const JobFolder folder(world(), model, inputs, {{"levels", 7}, {"radius", {{"value", 0.9}}}});
+  const net::ConvGeometry geometry = net::conv_geometry(model.graph, model.graph.node(1));
+  const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> maps = inputs;
+  Eigen::MatrixXf patches(samples * geometry.positions(), geometry.inputs());
+  net::extract_patches(geometry, 0, maps.data(), samples, {}, 0, geometry.inputs(), patches.data(), patches.rows());
+  const Eigen::MatrixXd X = patches.cast<double>();
+  const auto alphabet = quant::Alphabet::from_radius(7, 0.9);
+  const std::vector<float> weight = net::read_all(model.tensors.at("c1.weight"));
+  using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  const Eigen::MatrixXd W = Eigen::Map<const RowMajor>(weight.data(), 6, geometry.inputs()).cast<double>();
+  for (const std::string form : {"residual", "gram"}) {
+    static_cast<void>(folder.run(world(), form, {"quantization.form=" + form}));
+    if (!world().is_root()) continue;
+    const store::ModelFile result(folder / form / "quantized.h5");
+    std::vector<float> found(static_cast<std::size_t>(W.size()));
+    result.read_rows("c1.weight", 0, 6, found.data());
+    Index different = 0;
+    for (Index j = 0; j < 6; ++j) {
+      const quant::ReferencePath path = quant::reference_path(X, X, W.row(j).transpose(), alphabet);
+      for (Index t = 0; t < W.cols(); ++t)
+        different += alphabet.value(path.codes[static_cast<std::size_t>(t)]) !=
+                     found[static_cast<std::size_t>(j * W.cols() + t)];
+    }
+    // 162 weights at 7 levels: single precision moves an argument by 1e-5 of a step, so a flip is one in thousands.
+    EXPECT_LE(different, 1) << form;
+  }
+}
+
+}  // namespace
+}  // namespace gpfq::job
