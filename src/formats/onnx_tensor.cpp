@@ -63,6 +63,7 @@ struct TensorBytes {
   Index offset = 0;                              ///< from this byte on
 
   void read(Index first_byte, Index size, char* out) const {
+    if (size == 0) return;  // an empty tensor has no memory to copy to
     if (external) {
       external->read(offset + first_byte, size, out);
     } else {
