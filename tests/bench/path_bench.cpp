@@ -26,7 +26,7 @@ struct Options {
   Index samples = 25000;
   Index inputs = 784;
   Index neurons = 500;
-  Index tile = 64;
+  Index tile = 128;
   Index block = 64;
   int levels = 3;
   int repeat = 3;
