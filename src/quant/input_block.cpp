@@ -18,18 +18,13 @@ using Matrix = Eigen::MatrixXf;
 using ColumnsOf = Eigen::Map<const Matrix, Eigen::Aligned64, Eigen::OuterStride<>>;
 constexpr float largest_usable = 1e15F;
 
-/// max|x| of each column, exact whatever the order.
-void column_bounds(const float* values, Index stride, Index count, std::vector<double>& bounds) {
-  bounds.assign(static_cast<std::size_t>(count), 0.0);
-  for (Index t = 0; t < count; ++t) {
-    float largest = 0;
-    const float* column = values + t * stride;
-    for (Index i = 0; i < stride; ++i) largest = std::max(largest, std::abs(column[i]));
-    bounds[static_cast<std::size_t>(t)] = largest;
-  }
+/// max|x|, exact whatever the order; infinite where one is not a number.
+double largest_magnitude(const float* values, Index count) {
+  const float largest = Eigen::Map<const Eigen::ArrayXf>(values, count).abs().maxCoeff<Eigen::PropagateNaN>();
+  return std::isnan(largest) ? HUGE_VAL : static_cast<double>(largest);
 }
 
-std::vector<int> exponents(const std::vector<double>& bounds, double factor) {
+std::vector<int> exponents(std::span<const double> bounds, double factor) {
   std::vector<int> result;
   for (const double bound : bounds) result.push_back(bound_exponent(bound * factor));
   return result;
@@ -42,21 +37,29 @@ float inverse_of_norm(float squared_norm) {
   return squared_norm > 0 && std::isfinite(inverse) ? inverse : 0.0F;
 }
 
-InputBlock::InputBlock(const PathShape& shape)
+InputBlock::InputBlock(const PathShape& shape) : InputBlock(shape, {}) {
+  own_values_ = AlignedBuffer<float>(value_count(shape));
+  values_ = own_values_.data();
+}
+
+InputBlock::InputBlock(const PathShape& shape, std::span<float> values)
     : shape_(shape),
-      values_(shape.stride() * shape.block_width * (shape.shared ? 1 : 2)),
+      values_(values.data()),
       G_(shape.block_width * shape.block_width),
       C_(shape.shared ? 0 : shape.block_width * shape.block_width),
       inverse_norm_(shape.block_width),
-      sum_(shape.block_width, shape.block_width) {
+      sum_(shape.block_width, shape.block_width * shape.networks()) {
   require(shape.samples > 0 && shape.block_width > 0 && shape.sample_chunk > 0, "InputBlock: empty shape");
 }
 
+Index InputBlock::value_count(const PathShape& shape) {
+  return shape.stride() * shape.block_width * shape.networks();
+}
+
 Index InputBlock::bytes(const PathShape& shape) {
-  const Index square = shape.block_width * shape.block_width;
-  const Index floats = shape.stride() * shape.block_width * (shape.shared ? 1 : 2) + square * (shape.shared ? 1 : 2) +
-                       shape.block_width;
-  return floats * static_cast<Index>(sizeof(float)) + FixedPointSum::bytes(shape.block_width, shape.block_width);
+  const Index products = shape.block_width * (shape.block_width * shape.networks() + 1);
+  return (value_count(shape) + products) * static_cast<Index>(sizeof(float)) +
+         FixedPointSum::bytes(shape.block_width, shape.block_width * shape.networks());
 }
 
 void InputBlock::begin(Index count) {
@@ -64,52 +67,69 @@ void InputBlock::begin(Index count) {
   count_ = count;
 }
 
+void InputBlock::measure(Range chunks, RowReducer& reducer) {
+  const Index columns = count_ * shape_.networks();
+  bounds_.assign(static_cast<std::size_t>(columns), 0.0);
+  if (!chunks.empty()) {
+    const Index begin = shape_.offset(chunks.begin);
+    const Index rows = shape_.offset(chunks.end - 1) + shape_.padded_rows(chunks.end - 1) - begin;
+    for (Index t = 0; t < columns; ++t)
+      bounds_[static_cast<std::size_t>(t)] = largest_magnitude(values_ + t * shape_.stride() + begin, rows);
+  }
+  reducer.max(bounds_);
+}
+
+bool InputBlock::is_usable() const {
+  return std::all_of(bounds_.begin(), bounds_.end(), [](double bound) { return bound <= largest_usable; });
+}
+
 std::optional<std::pair<Index, Index>> InputBlock::find_unusable() const {
-  const Index columns = count_ * (shape_.shared ? 1 : 2);
-  for (Index t = 0; t < columns; ++t) {
-    const float* column = values_.data() + t * shape_.stride();
-    bool usable = true;
-    for (Index i = 0; i < shape_.stride(); ++i) usable = usable && std::abs(column[i]) <= largest_usable;
-    if (usable) continue;
+  for (Index t = 0; t < count_ * shape_.networks(); ++t)
     for (Index chunk = 0; chunk < shape_.chunk_count(); ++chunk)
       for (Index i = 0; i < shape_.padded_rows(chunk); ++i)
-        if (!(std::abs(column[shape_.offset(chunk) + i]) <= largest_usable))
+        if (!(std::abs(values_[t * shape_.stride() + shape_.offset(chunk) + i]) <= largest_usable))
           return std::pair{(shape_.first_chunk + chunk) * shape_.sample_chunk + i, t % count_};
-  }
   return std::nullopt;
 }
 
-void InputBlock::sum_product(const float* right, const std::vector<double>& right_bound, AlignedBuffer<float>& result,
-                             int threads, RowReducer& reducer) {
-  sum_.start(exponents(quantized_bound_, static_cast<double>(shape_.samples)), exponents(right_bound, 1.0));
+void InputBlock::form_products(Range chunks, int threads, RowReducer& reducer) {
+  const std::span<const double> bounds(bounds_);
+  sum_.start(exponents(bounds.first(static_cast<std::size_t>(count_)), static_cast<double>(shape_.samples)),
+             exponents(bounds, 1.0));
+  add_products(chunks, threads);
+  reducer.sum(sum_.raw());
+  for (Index t = 0; t < count_; ++t) {
+    for (Index s = 0; s < count_; ++s) {
+      G_[t * count_ + s] = static_cast<float>(sum_.value(t, s));
+      if (!shape_.shared) C_[t * count_ + s] = static_cast<float>(sum_.value(t, count_ + s));
+    }
+    inverse_norm_[t] = inverse_of_norm(G_[t * count_ + t]);
+  }
+}
+
+void InputBlock::form_products(int threads) {
+  RowReducer none;
+  const Range all{0, shape_.chunk_count()};
+  measure(all, none);
+  form_products(all, threads, none);
+}
+
+/// Rows t of G and C side by side: ⟨Xq_t, Xq_s⟩ for all s, then ⟨Xq_t, X_s⟩, as one product per chunk.
+void InputBlock::add_products(Range chunks, int threads) {
+  const Index columns = count_ * shape_.networks();
   std::mutex adding;
-  parallel_for(shape_.chunk_count(), threads, [&](Index chunk) {
+  parallel_for(chunks.size(), threads, [&](Index i) {
+    const Index chunk = chunks.begin + i;
     const Index begin = shape_.offset(chunk);
     const Index rows = shape_.padded_rows(chunk);
     const Eigen::OuterStride<> stride(shape_.stride());
-    const ColumnsOf left_chunk(quantized() + begin, rows, count_, stride);
-    const ColumnsOf right_chunk(right + begin, rows, count_, stride);
-    Matrix partial(count_, count_);  // column s holds ⟨Xq_t, X_s⟩ for all t
-    partial.noalias() = left_chunk.transpose() * right_chunk;
-    partial.transposeInPlace();
+    const ColumnsOf left(quantized() + begin, rows, count_, stride);
+    const ColumnsOf both(quantized() + begin, rows, columns, stride);
+    Matrix partial(columns, count_);
+    partial.noalias() = both.transpose() * left;
     const std::lock_guard lock(adding);
-    sum_.add(partial.data(), count_);
+    sum_.add(partial.data(), columns);
   });
-  reducer.sum(sum_.raw());
-  for (Index t = 0; t < count_; ++t)
-    for (Index s = 0; s < count_; ++s) result[t * count_ + s] = static_cast<float>(sum_.value(t, s));
-}
-
-void InputBlock::form_products(int threads, RowReducer& reducer) {
-  column_bounds(quantized(), shape_.stride(), count_, quantized_bound_);
-  reducer.max(quantized_bound_);
-  sum_product(quantized(), quantized_bound_, G_, threads, reducer);
-  if (!shape_.shared) {
-    column_bounds(analog(), shape_.stride(), count_, analog_bound_);
-    reducer.max(analog_bound_);
-    sum_product(analog(), analog_bound_, C_, threads, reducer);
-  }
-  for (Index t = 0; t < count_; ++t) inverse_norm_[t] = inverse_of_norm(G_[t * count_ + t]);
 }
 
 Index InputBlock::dead_count() const {

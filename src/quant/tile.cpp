@@ -9,6 +9,19 @@
 #include "gpfq/quant/block_kernel.hpp"
 
 namespace gpfq::quant {
+namespace {
+
+/// Visits a rows × columns matrix in squares whose lines stay in cache, whichever way it is stored.
+template <class Visit>
+void for_squares(Index rows, Index columns, Visit visit) {
+  constexpr Index side = 16;
+  for (Index i0 = 0; i0 < rows; i0 += side)
+    for (Index j0 = 0; j0 < columns; j0 += side)
+      for (Index i = i0; i < std::min(rows, i0 + side); ++i)
+        for (Index j = j0; j < std::min(columns, j0 + side); ++j) visit(i, j);
+}
+
+}  // namespace
 
 Tile::Tile(Index inputs, Index block_width, Index tile_width, std::vector<Alphabet> alphabets)
     : inputs_(inputs),
@@ -39,8 +52,7 @@ Index Tile::bytes(Index inputs, Index block_width, Index tile_width) {
 
 void Tile::quantize_next(Index count, const float* G, const float* C, const float* inverse_norm, const float* P) {
   require(next_input_ + count <= inputs_, "Tile: more inputs than the layer has");
-  for (Index t = 0; t < count; ++t)
-    for (Index j = 0; j < neurons(); ++j) W_[t * tile_width_ + j] = weights_[j * inputs_ + next_input_ + t];
+  for_squares(neurons(), count, [&](Index j, Index t) { W_[t * tile_width_ + j] = weights_[j * inputs_ + next_input_ + t]; });
   BlockOperands operands;
   operands.width = count;
   operands.neurons = tile_width_;
@@ -56,8 +68,7 @@ void Tile::quantize_next(Index count, const float* G, const float* C, const floa
   operands.codes = block_codes_.data();
   operands.saturated = saturated_.data();
   quantize_block(operands);
-  for (Index j = 0; j < neurons(); ++j)
-    for (Index t = 0; t < count; ++t) codes_[j * inputs_ + next_input_ + t] = block_codes_[t * tile_width_ + j];
+  for_squares(neurons(), count, [&](Index j, Index t) { codes_[j * inputs_ + next_input_ + t] = block_codes_[t * tile_width_ + j]; });
   next_input_ += count;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "gpfq/base/aligned_buffer.hpp"
+#include "gpfq/base/shard_plan.hpp"
 #include "gpfq/base/types.hpp"
 #include "gpfq/quant/fixed_point_sum.hpp"
 
@@ -22,9 +23,12 @@ struct PathShape {
   Index block_width = 64;     ///< b
   Index sample_chunk = 2048;  ///< rows of one product
   bool shared = false;        ///< X = Xq
+  bool keeps_outputs = false; ///< XW and XqQ are kept for whoever comes next
   Index first_chunk = 0;      ///< of the rows here
   Index local_chunks = -1;    ///< chunks here; -1: all
 
+  /// Sets of values: Xq, and X where it differs.
+  [[nodiscard]] Index networks() const { return shared ? 1 : 2; }
   [[nodiscard]] Index chunk_total() const { return ceil_div(samples, sample_chunk); }
   /// Chunks whose rows lie here.
   [[nodiscard]] Index chunk_count() const { return local_chunks < 0 ? chunk_total() : local_chunks; }
@@ -59,57 +63,62 @@ class RowReducer {
 class InputBlock {
  public:
   explicit InputBlock(const PathShape& shape);
+  /// Over memory of someone else: value_count() floats on a 64-byte boundary.
+  InputBlock(const PathShape& shape, std::span<float> values);
 
   /// Makes room for `count` <= b inputs; the buffers are then to be filled.
   void begin(Index count);
   /// Xq, count columns; X follows directly, so that both make one matrix of 2·count columns.
-  [[nodiscard]] float* quantized() { return values_.data(); }
-  [[nodiscard]] float* analog() { return shape_.shared ? values_.data() : values_.data() + count_ * shape_.stride(); }
-  [[nodiscard]] const float* quantized() const { return values_.data(); }
+  [[nodiscard]] float* quantized() { return values_; }
+  [[nodiscard]] float* analog() { return shape_.shared ? values_ : values_ + count_ * shape_.stride(); }
+  [[nodiscard]] const float* quantized() const { return values_; }
   [[nodiscard]] const float* analog() const {
-    return shape_.shared ? values_.data() : values_.data() + count_ * shape_.stride();
+    return shape_.shared ? values_ : values_ + count_ * shape_.stride();
   }
 
-  /// First value that is not finite, as (sample, input in the block), or that is too large for products in
-  /// single precision (|x| > 1e15).
+  // The filled block is worked on in two steps. Each caller takes some of the chunks that lie here, the reducer
+  // joins what the others took, and all end with the same numbers.
+
+  /// Finds the bounds max|Xq_t| and max|X_t|.
+  void measure(Range chunks, RowReducer& reducer);
+  /// True when all values are finite and small enough for products in single precision (|x| <= 1e15).
+  [[nodiscard]] bool is_usable() const;
+  /// The first value here that is not, as (sample, input in the block).
   [[nodiscard]] std::optional<std::pair<Index, Index>> find_unusable() const;
-
-  /// Computes bounds and products of the filled block over the rows of all ranks.
-  /// Cost: 4·m·b² flops (2 where X = Xq).
-  void form_products(int threads, RowReducer& reducer);
-  void form_products(int threads) {
-    RowReducer none;
-    form_products(threads, none);
-  }
+  /// Forms G and C of measured, usable values. Cost: 4·m·b² flops (2 where X = Xq).
+  void form_products(Range chunks, int threads, RowReducer& reducer);
+  /// Both steps, for rows that are all here.
+  void form_products(int threads);
 
   [[nodiscard]] Index count() const { return count_; }
   [[nodiscard]] const PathShape& shape() const { return shape_; }
   [[nodiscard]] const float* G() const { return G_.data(); }  ///< count×count row-major
   [[nodiscard]] const float* C() const { return shape_.shared ? G_.data() : C_.data(); }
   [[nodiscard]] const float* inverse_norm() const { return inverse_norm_.data(); }
-  [[nodiscard]] double quantized_bound(Index t) const { return quantized_bound_[static_cast<std::size_t>(t)]; }
+  [[nodiscard]] double quantized_bound(Index t) const { return bounds_[static_cast<std::size_t>(t)]; }
   [[nodiscard]] double analog_bound(Index t) const {
-    return shape_.shared ? quantized_bound(t) : analog_bound_[static_cast<std::size_t>(t)];
+    return bounds_[static_cast<std::size_t>(shape_.shared ? t : count_ + t)];
   }
   /// Inputs of the block whose column of Xq is zero (or whose squared norm is below float32's range).
   [[nodiscard]] Index dead_count() const;
 
-  /// Bytes that an object of this shape holds.
+  /// Floats of the values of a full block.
+  [[nodiscard]] static Index value_count(const PathShape& shape);
+  /// Bytes that an object of this shape holds, values included.
   [[nodiscard]] static Index bytes(const PathShape& shape);
 
  private:
-  void sum_product(const float* right, const std::vector<double>& right_bound, AlignedBuffer<float>& result,
-                   int threads, RowReducer& reducer);
+  void add_products(Range chunks, int threads);
 
   PathShape shape_;
   Index count_ = 0;
-  AlignedBuffer<float> values_;
+  AlignedBuffer<float> own_values_;
+  float* values_ = nullptr;
   AlignedBuffer<float> G_;
   AlignedBuffer<float> C_;
   AlignedBuffer<float> inverse_norm_;
   FixedPointSum sum_;
-  std::vector<double> quantized_bound_;
-  std::vector<double> analog_bound_;
+  std::vector<double> bounds_;  ///< of the columns of Xq, then of X
 };
 
 }  // namespace gpfq::quant

@@ -23,7 +23,8 @@ struct TileStatistics {
 /// Blocked greedy path of a tile; the same codes as the reference path up to rounding at near-ties.
 ///
 /// For each block:  P = XqᵀU;  codes by quantize_block;  U += X W − Xq Q  (one product).
-/// Cost per block: 6·m·b·n flops (4 where X = Xq).
+/// Cost per block: 6·m·b·n flops (4 where X = Xq). Where the shape says so, the outputs XW and XqQ are kept beside U
+/// or instead of it (U = XW − XqQ), for 6·m·b·n flops in either case and the memory of one more U.
 class TilePath {
  public:
   /// @param tile_width  neurons of a full tile, a multiple of kernel_lanes
@@ -49,6 +50,10 @@ class TilePath {
   [[nodiscard]] bool finished() const { return tile_.finished(); }
   /// The residual of one neuron over the rows here, in order.
   [[nodiscard]] std::vector<float> residual(Index neuron) const;
+  /// Rows of the i-th chunk here, without padding.
+  [[nodiscard]] Index rows_of(Index chunk) const;
+  /// Kept outputs of the real neurons for the rows of a chunk: XW and XqQ, rows × neurons() row-major.
+  void outputs(Index chunk, float* analog, float* quantized) const;
 
   [[nodiscard]] TileStatistics statistics() const;
 
@@ -56,13 +61,18 @@ class TilePath {
   [[nodiscard]] static Index bytes(const PathShape& shape, Index tile_width);
 
  private:
+  void project_chunk(const InputBlock& block, Index begin, Index rows);
   void update_residual(const InputBlock& block);
+  void add_product(const float* inputs, Index depth, const float* values, float* rows);
   void widen_residual_bound(const InputBlock& block);
 
   PathShape shape_;
   Tile tile_;
   double residual_bound_ = 0;  ///< |U_ij| stays below it: known without looking, hence the same on any grid
-  AlignedBuffer<float> U_;
+  // Rows × n, the neurons of a row contiguous.
+  AlignedBuffer<float> U_;          ///< a few rows of it at a time where both outputs are kept
+  AlignedBuffer<float> analog_;     ///< V = XW, where kept
+  AlignedBuffer<float> quantized_;  ///< Vq = XqQ, where kept and X ≠ Xq
   AlignedBuffer<float> P_;
   AlignedBuffer<float> D_;  ///< 2b×n: −Q above W, or W − Q where X = Xq
   AlignedBuffer<float> partial_;
