@@ -3,12 +3,15 @@
 #include "gpfq/base/system.hpp"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <memory>
 
 #include "gpfq/base/error.hpp"
 
@@ -51,6 +54,16 @@ void write_file_atomically(const std::filesystem::path& path, const std::string&
     ::unlink(beside.c_str());
     throw_input("cannot write {}: {}", path.string(), std::strerror(code));
   }
+}
+
+std::string processor_set(int& count) {
+  constexpr int most = 16384;
+  const std::unique_ptr<cpu_set_t, void (*)(cpu_set_t*)> set(CPU_ALLOC(most), [](cpu_set_t* made) { CPU_FREE(made); });
+  const std::size_t bytes = CPU_ALLOC_SIZE(most);
+  count = 1;
+  if (!set || sched_getaffinity(0, bytes, set.get()) != 0) return "unknown";
+  count = std::max(1, CPU_COUNT_S(bytes, set.get()));
+  return {reinterpret_cast<const char*>(set.get()), bytes};
 }
 
 }  // namespace gpfq

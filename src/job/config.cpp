@@ -356,7 +356,9 @@ Config parse_config(const std::string& text, const std::filesystem::path& folder
     const Json memory = lookup(root, "memory_per_rank");
     config.memory_per_rank = memory.is_null() ? parse_bytes("4GiB")
                                               : parse_bytes(memory.is_string() ? memory.get<std::string>() : memory.dump());
-    config.threads = static_cast<int>(count_at(root, "threads", 1, 1, 4096));
+    config.stream.ranks_per_node = static_cast<int>(count_at(root, "stream.ranks_per_node", 0, 0, 1 << 20));
+    config.stream.exchange = value_or(root, "stream.exchange", true);
+    config.threads = static_cast<int>(count_at(root, "threads", 0, 0, 4096));
     config.output = folder / value_or<std::string>(root, "output", "run");
     config.scratch = lookup(root, "scratch").is_null() ? config.output / "scratch"
                                                        : folder / value_or<std::string>(root, "scratch", "");

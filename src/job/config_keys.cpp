@@ -40,8 +40,13 @@ const std::vector<ConfigKey>& config_keys() {
       {"quantization.fold_batchnorm", "boolean", "true", "", "fold BatchNormalization into the layer directly before it"},
       {"quantization.layers", "objects", "[]", "", "overrides: match (regular expression for the whole layer name) with "
                                                  "skip, method, levels, bits, radius, form; the last match wins"},
+      {"stream.ranks_per_node", "integer", "0", "ranks", "ranks that share one copy of a block of inputs; 0 takes all of a "
+                                                        "node"},
+      {"stream.exchange", "boolean", "true", "", "several nodes: each reads a share of a block and they exchange them; "
+                                                "false: each node reads everything"},
       {"memory_per_rank", "size", "\"4GiB\"", "bytes", "what a rank may use for buffers"},
-      {"threads", "integer", "1", "", "threads inside a rank"},
+      {"threads", "integer", "0", "", "threads inside a rank; 0 takes OMP_NUM_THREADS, else the rank's share of the "
+                                     "processors that it may run on"},
       {"output", "string", "\"run\"", "", "folder for results"},
       {"scratch", "string", "null", "", "folder for activations while running; null takes one under output"},
   };

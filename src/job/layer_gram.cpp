@@ -75,8 +75,8 @@ Products start_products(const LayerTask& task, const LayerRows& rows, const std:
       quantized.push_back(quantized_bounds[channel]);
       analog.push_back(analog_bounds[channel]);
       if (std::max(quantized.back(), analog.back()) > largest_usable_input)
-        throw_input("layer '{}': channel {} of its inputs reaches {:g}, expected magnitudes below {:g}", layer.name,
-                    channel, std::max(quantized.back(), analog.back()), largest_usable_input);
+        throw_input("layer '{}': channel {} of its inputs reaches {:g}, expected finite activations below 1e15",
+                    layer.name, channel, std::max(quantized.back(), analog.back()));
     }
     products.emplace_back(layer.path.inputs, layer.path.block_width, layer.path.shared);
     products.back().start(quantized, analog, layer.path.samples);

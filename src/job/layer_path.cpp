@@ -10,15 +10,17 @@
 #include "gpfq/base/parallel.hpp"
 #include "gpfq/base/system.hpp"
 #include "gpfq/quant/tile_path.hpp"
+#include "job/block_stream.hpp"
 
 namespace gpfq::job {
 namespace {
 
-/// One rank's place in the grid and its part of the layer.
+using Tiles = std::vector<std::unique_ptr<quant::TilePath>>;
+
+/// One rank's part of the layer.
 struct Shard {
-  mpi::Communicator row;     ///< ranks with the same tiles and other rows
   Range tiles;
-  quant::PathShape shape;    ///< with this rank's rows
+  quant::PathShape shape;  ///< with this rank's rows
 };
 
 Shard make_shard(const LayerTask& task) {
@@ -28,42 +30,36 @@ Shard make_shard(const LayerTask& task) {
   const Range chunks = ShardPlan(shape.chunk_total(), 1, task.grid.samples).pieces_of(sample_group);
   shape.first_chunk = chunks.begin;
   shape.local_chunks = chunks.size();
-  return {task.comm.split(neuron_group, sample_group),
-          ShardPlan(task.layer.tile_count(), 1, task.grid.neurons).pieces_of(neuron_group), shape};
+  return {ShardPlan(task.layer.tile_count(), 1, task.grid.neurons).pieces_of(neuron_group), shape};
 }
 
-void read_block(const LayerTask& task, const LayerRows& rows, Index first, Index count, quant::InputBlock& block) {
-  rows.fill(first, count, block);
-  if (const auto found = block.find_unusable())
-    throw_input("layer '{}': input {} is not usable at sample {}: expected finite activations below 1e15",
-                task.layer.name, first + found->second, found->first / task.layer.rows_per_sample);
-}
-
-/// All blocks past the tiles of one wave.
-void run_wave(const LayerTask& task, const Shard& shard, const LayerRows& rows,
-              std::vector<std::unique_ptr<quant::TilePath>>& tiles, quant::InputBlock& block, RankReport& report,
+/// All blocks past the tiles of one wave. A rank without tiles takes its share of reading and of G and C.
+void run_wave(const LayerTask& task, const StreamRanks& ranks, Tiles& tiles, BlockStream& stream, RankReport& report,
               bool is_first) {
-  RankReducer reducer(shard.row);
-  const Index inputs = shard.shape.inputs;
+  RankReducer reducer(ranks.row);
   const auto for_tiles = [&](const std::function<void(quant::TilePath&)>& work) {
     parallel_for(static_cast<Index>(tiles.size()), task.threads,
                  [&](Index i) { work(*tiles[static_cast<std::size_t>(i)]); });
   };
-  for (Index first = 0; first < inputs; first += shard.shape.block_width) {
-    Stopwatch reading;
-    shard.row.agree([&] { read_block(task, rows, first, std::min(shard.shape.block_width, inputs - first), block); });
-    report.seconds["read"] += reading.seconds();
-    Stopwatch forming;
-    block.form_products(task.threads, reducer);
-    report.seconds["products"] += forming.seconds();
-    Stopwatch advancing;
+  for (Index index = 0; index < stream.block_count(); ++index) {
+    const quant::InputBlock& block = stream.block(index, report);
+    const Stopwatch advancing;
     for_tiles([&](quant::TilePath& tile) { tile.project(block); });
-    if (shard.row.size() > 1)
-      for (auto& tile : tiles) reducer.sum(tile->sums());
+    for (auto& tile : tiles) reducer.sum(tile->sums());
     for_tiles([&](quant::TilePath& tile) { tile.quantize(block); });
     report.seconds["path"] += advancing.seconds();
     if (is_first) report.dead_inputs += block.dead_count();
   }
+}
+
+Tiles read_tiles(const LayerTask& task, const Shard& shard, Range wave) {
+  Tiles tiles;
+  for (Index tile = wave.begin; tile < wave.end; ++tile) {
+    const TileBox box = tile_box(task.layer, tile);
+    tiles.push_back(std::make_unique<quant::TilePath>(shard.shape, task.layer.tile_width, alphabets_of(task, box)));
+    read_tile_weights(task, box, tiles.back()->weights());
+  }
+  return tiles;
 }
 
 }  // namespace
@@ -98,31 +94,37 @@ void finish_tile(const LayerTask& task, const TileBox& box, std::span<const std:
 }
 
 void quantize_by_path(const LayerTask& task, RankReport& report) {
-  const LayerPlan& layer = task.layer;
   const Shard shard = make_shard(task);
-  if (shard.tiles.empty()) return;
-  const Index wave_tiles = tiles_per_wave(layer, task.memory_per_rank);
-  const LayerRows rows(task.graph, layer, task.inputs);
-  quant::InputBlock block(shard.shape);
-  for (Index begin = shard.tiles.begin; begin < shard.tiles.end; begin += wave_tiles) {
+  const StreamRanks ranks(task.comm, task.grid, task.stream.ranks_per_node);
+  const Index window_bytes = 2 * quant::InputBlock::value_count(shard.shape) * static_cast<Index>(sizeof(float));
+  const bool lacks_room = mpi::SharedWindow::room() < window_bytes * ranks.columns_on_node;
+  const bool share = task.comm.max(lacks_room ? Index{1} : Index{0}) == 0;
+  const StreamMemory memory =
+      divide_memory(task.layer, shard.shape, share ? ranks.node.size() : 1, task.memory_per_rank);
+  // The ranks of a row work on the same tiles at the same time, and all take part in every wave.
+  const Index wave_tiles = -task.comm.max(-memory.wave_tiles);
+  const bool read_ahead = task.comm.max(memory.read_ahead ? Index{0} : Index{1}) == 0;
+  const Index waves = task.comm.max(ceil_div(shard.tiles.size(), wave_tiles));
+  const int output_threads = static_cast<int>(std::min<Index>(task.threads, memory.pieces));
+  const LayerRows rows(task.graph, task.layer, task.inputs);
+  report.copies_blocks = !share && ranks.node.size() > 1;
+  BlockStream stream(task.comm, ranks, rows, shard.shape, task.layer.name,
+                     {task.stream.exchange, share, read_ahead, task.threads});
+  for (Index index = 0; index < waves; ++index) {
+    const Index begin = std::min(shard.tiles.end, shard.tiles.begin + index * wave_tiles);
     const Range wave{begin, std::min(shard.tiles.end, begin + wave_tiles)};
-    std::vector<std::unique_ptr<quant::TilePath>> tiles;
-    Stopwatch reading;
-    shard.row.agree([&] {
-      for (Index tile = wave.begin; tile < wave.end; ++tile) {
-        const TileBox box = tile_box(layer, tile);
-        tiles.push_back(std::make_unique<quant::TilePath>(shard.shape, layer.tile_width, alphabets_of(task, box)));
-        read_tile_weights(task, box, tiles.back()->weights());
-      }
-    });
+    Tiles tiles;
+    const Stopwatch reading;
+    task.comm.agree([&] { tiles = read_tiles(task, shard, wave); });
     report.seconds["read"] += reading.seconds();
-    run_wave(task, shard, rows, tiles, block, report, begin == shard.tiles.begin);
-    Stopwatch writing;
-    shard.row.agree([&] {
-      if (!shard.row.is_root()) return;  // the row's ranks all have the same codes
+    run_wave(task, ranks, tiles, stream, report, index == 0);
+    const Stopwatch writing;
+    task.comm.agree([&] {
       for (Index tile = wave.begin; tile < wave.end; ++tile) {
-        const quant::Tile& path = tiles[static_cast<std::size_t>(tile - wave.begin)]->tile();
-        finish_tile(task, tile_box(layer, tile), path.codes(), path.saturated(), path.zeros(), report);
+        const quant::TilePath& path = *tiles[static_cast<std::size_t>(tile - wave.begin)];
+        if (task.outputs != nullptr) task.outputs->take(tile, path, shard.shape, output_threads);
+        if (!ranks.row.is_root()) continue;  // the row's ranks all have the same codes
+        finish_tile(task, tile_box(task.layer, tile), path.codes(), path.tile().saturated(), path.tile().zeros(), report);
       }
     });
     report.seconds["write"] += writing.seconds();

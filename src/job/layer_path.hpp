@@ -10,6 +10,7 @@
 #include "job/grid.hpp"
 #include "job/layer_rows.hpp"
 #include "job/messages.hpp"
+#include "job/output_collector.hpp"
 #include "job/radius_rule.hpp"
 
 namespace gpfq::job {
@@ -24,8 +25,10 @@ struct LayerTask {
   const store::ActivationStore& inputs;
   store::QuantizedFile& result;
   RankGrid grid;
+  StreamSettings stream;
   int threads = 1;
   Index memory_per_rank = 0;
+  OutputCollector* outputs = nullptr;  ///< takes the outputs of a layer that keeps them
 };
 
 /// Residual form: ranks of a row of the grid share their tiles' neurons, each with rows of its own. Collective.

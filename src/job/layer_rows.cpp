@@ -71,18 +71,16 @@ void LayerRows::extract_rows(const net::ConvGeometry& geometry, Index group, Ind
   }
 }
 
-void LayerRows::fill_dense(Network network, Index first, const quant::InputBlock& block, float* out) const {
-  const quant::PathShape& shape = block.shape();
+void LayerRows::fill_dense(Network network, Range inputs, const quant::PathShape& shape, float* out) const {
   const Index begin = shape.first_chunk * shape.sample_chunk;
   const Index samples = std::min(shape.samples - begin, shape.chunk_count() * shape.sample_chunk);
-  store_.read_inputs(input_node_, network, first, block.count(), begin, samples, out, shape.stride());
+  store_.read_inputs(input_node_, network, inputs.begin, inputs.size(), begin, samples, out, shape.stride());
 }
 
-void LayerRows::fill_patches(Network network, Index first, const quant::InputBlock& block, float* out) const {
-  const quant::PathShape& shape = block.shape();
+void LayerRows::fill_patches(Network network, Range inputs, const quant::PathShape& shape, float* out) const {
   const Index kernel = geometry_.kernel_height * geometry_.kernel_width;
   net::ConvGeometry part = geometry_;
-  const Range channels{first / kernel, ceil_div(first + block.count(), kernel)};
+  const Range channels{inputs.begin / kernel, ceil_div(inputs.end, kernel)};
   part.channels = channels.size();
   const Index map_floats = part.channels * part.height * part.width;
   const Index at_once = std::max<Index>(1, window_floats / map_floats * layer_.rows_per_sample / shape.sample_chunk);
@@ -93,20 +91,20 @@ void LayerRows::fill_patches(Network network, Index first, const quant::InputBlo
     const net::Batch maps = store_.read_channels(input_node_, network, samples.begin, samples.size(), channels.begin,
                                                  channels.size());
     for (Index chunk = begin; chunk < end; ++chunk)
-      extract_rows(part, 0, first - channels.begin * kernel, block.count(), maps.values.data(), samples.begin,
+      extract_rows(part, 0, inputs.begin - channels.begin * kernel, inputs.size(), maps.values.data(), samples.begin,
                    rows_of(shape.first_chunk + chunk), out + shape.offset(chunk), shape.stride());
   }
 }
 
-void LayerRows::fill(Index first, Index count, quant::InputBlock& block) const {
+void LayerRows::fill(Index first, Range part, quant::InputBlock& block) const {
   require(layer_.problems == 1, "LayerRows::fill: one problem");
-  block.begin(count);
-  if (block.shape().chunk_count() == 0) return;
+  if (block.shape().chunk_count() == 0 || part.empty()) return;
+  const Range inputs{first + part.begin, first + part.end};
   const auto fill_network = [&](Network network, float* out) {
     if (layer_.is_conv)
-      fill_patches(network, first, block, out);
+      fill_patches(network, inputs, block.shape(), out + part.begin * block.shape().stride());
     else
-      fill_dense(network, first, block, out);
+      fill_dense(network, inputs, block.shape(), out + part.begin * block.shape().stride());
   };
   fill_network(layer_.path.shared ? Network::analog : Network::quantized, block.quantized());
   if (!layer_.path.shared) fill_network(Network::analog, block.analog());

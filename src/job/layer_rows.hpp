@@ -16,8 +16,11 @@ class LayerRows {
  public:
   LayerRows(const net::Graph& graph, const LayerPlan& layer, const store::ActivationStore& store);
 
-  /// Fills inputs first .. first+count−1 of a block for the rows that its shape says lie here. One problem only.
-  void fill(Index first, Index count, quant::InputBlock& block) const;
+  /// Fills some inputs of a block that begins at input `first`, for the rows that its shape says lie here. One problem
+  /// only. @param part  inputs, counted from the block's first
+  void fill(Index first, Range part, quant::InputBlock& block) const;
+  /// The sample that a row belongs to.
+  [[nodiscard]] Index sample_of(Index row) const { return row / layer_.rows_per_sample; }
 
   /// Reads what chunks first .. first+count−1 need, all channels, both networks.
   struct Window {
@@ -35,8 +38,8 @@ class LayerRows {
   [[nodiscard]] Index channel_of(Index problem, Index input) const;
 
  private:
-  void fill_dense(store::Network network, Index first, const quant::InputBlock& block, float* out) const;
-  void fill_patches(store::Network network, Index first, const quant::InputBlock& block, float* out) const;
+  void fill_dense(store::Network network, Range inputs, const quant::PathShape& shape, float* out) const;
+  void fill_patches(store::Network network, Range inputs, const quant::PathShape& shape, float* out) const;
   void extract_rows(const net::ConvGeometry& geometry, Index group, Index first_input, Index count, const float* maps,
                     Index first_sample, Range rows, float* out, Index stride) const;
   [[nodiscard]] std::vector<Index> positions_of(Index sample) const;

@@ -37,6 +37,7 @@ struct RankReport {
   double smallest_radius = 0;  ///< of this rank's neurons; unused without tiles
   double largest_radius = 0;
   bool radius_fell_back = false;  ///< some median was 0 and the nonzero weights gave it
+  bool copies_blocks = false;     ///< the node's shared memory was too small: a copy of the stream per rank
   std::map<std::string, double> seconds;  ///< by phase
   Index bytes_read = 0;
   Index bytes_written = 0;
@@ -44,7 +45,7 @@ struct RankReport {
 
   template <class Archive>
   void serialize(Archive& archive, unsigned /*version*/) {
-    archive& tiles& dead_inputs& smallest_radius& largest_radius& radius_fell_back& seconds& bytes_read& bytes_written&
+    archive& tiles& dead_inputs& smallest_radius& largest_radius& radius_fell_back& copies_blocks& seconds& bytes_read& bytes_written&
         peak_memory;
   }
 };

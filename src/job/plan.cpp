@@ -10,31 +10,23 @@
 
 #include "gpfq/base/error.hpp"
 #include "gpfq/base/text.hpp"
+#include "gpfq/net/features.hpp"
 #include "gpfq/net/patches.hpp"
 #include "gpfq/quant/gram_path.hpp"
 #include "gpfq/quant/tile_path.hpp"
+#include "job/form_choice.hpp"
 #include "job/grid.hpp"
 
 namespace gpfq::job {
 namespace {
 
 constexpr Index float_bytes = sizeof(float);
-// Inputs per block. 128 ran up to a tenth faster on one rank (784×500, 25,000 samples: 14.0 times the column-wise
-// form where 64 gave 12.5, 32 gave 10.4), but every rank forms G and C of the whole layer, which costs b/2n of the
-// path for n neurons per rank: 64 keeps that small when a layer is shared by several ranks.
-constexpr Index default_block = 64;
-// Panels of G and C. Wide ones make the recursion's products deep; the recursion inside a panel stays below a tenth.
-constexpr Index default_panel = 128;
 // Rows of one product of the path. Long enough that adding in fixed point costs about 1 %.
 constexpr Index path_chunk = 2048;
 // At least four tiles per layer where there are neurons enough; at most 256 neurons. Wider tiles read a block from
 // memory less often (784×500: tiles of 64, 128, 256 gave 0.57, 0.64, 0.65 of the product rate).
 constexpr Index fewest_tiles = 4;
 constexpr Index widest_tile = 256;
-// Most inputs for which G and C are formed without being asked to: their triangles then take 400 MiB.
-constexpr Index most_gram_inputs = 5792;
-// A convolution's residual is kept only where a block and a tile over all rows stay below this.
-constexpr Index residual_limit_bytes = Index{256} << 20;
 // Floats of the widest value in a unit of samples, and of a weight tile in propagation.
 constexpr Index unit_floats = Index{1} << 18;
 constexpr Index weight_tile_floats = Index{1} << 20;
@@ -86,52 +78,6 @@ void set_problems(const net::Graph& graph, const net::Node& node, const Config& 
   plan.tile_width = choose_tile_width(plan.problem_neurons);
 }
 
-/// Flops per row and input of one problem.
-double residual_cost(const LayerPlan& plan, Index block) {
-  const double n = static_cast<double>(plan.problem_neurons);
-  return plan.path.shared ? 4 * n + 2.0 * static_cast<double>(block) : 6 * n + 4.0 * static_cast<double>(block);
-}
-
-double gram_cost(const LayerPlan& plan) {
-  const double N = static_cast<double>(plan.path.inputs);
-  const double recursion = 2 * N * static_cast<double>(plan.problem_neurons) / static_cast<double>(plan.path.samples);
-  return (plan.path.shared ? 1 : 2) * N + recursion;
-}
-
-Index residual_bytes(const LayerPlan& plan, Index block) {
-  quant::PathShape shape = plan.path;
-  shape.block_width = std::min(block, shape.inputs);
-  return quant::InputBlock::bytes(shape) + quant::TilePath::bytes(shape, plan.tile_width);
-}
-
-void choose_form(const LayerSettings& settings, Index block, LayerPlan& plan) {
-  if (plan.method == Method::msq) {
-    plan.form = Form::rounding;
-    plan.reason = "method msq";
-  } else if (plan.problems > 1) {
-    plan.form = Form::gram;
-    plan.reason = plan.channelwise ? "one problem per input channel" : "one problem per group";
-  } else if (settings.form != FormChoice::automatic) {
-    plan.form = settings.form == FormChoice::gram ? Form::gram : Form::residual;
-    plan.reason = "pinned";
-  } else if (!plan.is_conv) {
-    plan.form = Form::residual;
-    plan.reason = "dense";
-  } else if (plan.path.inputs > most_gram_inputs) {
-    plan.form = Form::residual;
-    plan.reason = "too many inputs for G and C";
-  } else if (gram_cost(plan) <= residual_cost(plan, block)) {
-    plan.form = Form::gram;
-    plan.reason = "fewer flops";
-  } else if (residual_bytes(plan, block) > residual_limit_bytes) {
-    plan.form = Form::gram;
-    plan.reason = "too many rows for a residual";
-  } else {
-    plan.form = Form::residual;
-    plan.reason = "fewer flops";
-  }
-}
-
 /// Samples whose maps must be at hand for one chunk of rows.
 Index samples_per_chunk(const LayerPlan& plan) { return ceil_div(plan.path.sample_chunk, plan.rows_per_sample) + 1; }
 
@@ -142,22 +88,28 @@ void set_costs(const net::Graph& graph, LayerPlan& plan) {
   const Index map_floats = element_count(graph.node(graph.node(plan.node).inputs.front()).shape);
   const Index window = plan.is_conv ? networks * samples_per_chunk(plan) * map_floats * float_bytes : 0;
   if (plan.form == Form::gram) {
-    plan.flops = entries * gram_cost(plan);
+    const double N = static_cast<double>(plan.path.inputs);
+    const double per_entry = N + N * static_cast<double>(plan.problem_neurons) / static_cast<double>(plan.path.samples);
+    plan.flops = entries * networks * per_entry;
     plan.shared_bytes =
         plan.problems * quant::GramProducts::bytes(plan.path.inputs, plan.path.block_width, plan.path.shared) +
         networks * path_chunk * plan.path.inputs * float_bytes + window;
     plan.tile_bytes = quant::Tile::bytes(plan.path.inputs, plan.path.block_width, plan.tile_width) +
                       quant::gram_path_bytes(plan.path.inputs, plan.path.block_width, plan.tile_width);
   } else if (plan.form == Form::residual) {
-    plan.flops = entries * static_cast<double>(plan.problem_neurons) * (plan.path.shared ? 4 : 6);
-    plan.shared_bytes = quant::InputBlock::bytes(plan.path) + window;
+    const int per_entry = plan.path.shared && !plan.path.keeps_outputs ? 4 : 6;
+    plan.flops = entries * static_cast<double>(plan.problem_neurons) * per_entry;
+    // A chunk of a tile's outputs in both networks, what is made of it and its transpose.
+    plan.piece_bytes = plan.path.keeps_outputs ? 4 * path_chunk * plan.tile_width * float_bytes : 0;
+    plan.shared_bytes = quant::InputBlock::bytes(plan.path) + window + plan.piece_bytes;
     plan.tile_bytes = quant::TilePath::bytes(plan.path, plan.tile_width);
   } else {
     plan.tile_bytes = plan.tile_width * plan.inputs * 5;
   }
 }
 
-LayerPlan plan_layer(const net::Graph& graph, int index, const Config& config, Index samples, bool shared) {
+/// Shapes, but not yet how they are worked on: that depends on what follows.
+LayerPlan shape_layer(const net::Graph& graph, int index, const Config& config, Index samples, bool shared) {
   const net::Node& node = graph.node(index);
   const LayerSettings settings = config.settings_for(node.name);
   LayerPlan plan;
@@ -168,11 +120,22 @@ LayerPlan plan_layer(const net::Graph& graph, int index, const Config& config, I
   plan.method = settings.method;
   plan.path.shared = shared;
   set_problems(graph, node, config, samples, plan);
-  choose_form(settings, config.block > 0 ? config.block : default_block, plan);
-  const Index usual = plan.form == Form::gram ? default_panel : default_block;
-  plan.path.block_width = std::min(config.block > 0 ? config.block : usual, plan.path.inputs);
-  if (plan.quantized) set_costs(graph, plan);
   return plan;
+}
+
+/// Forms, blocks and memory of the layers that get codes. A dense layer can keep its outputs where they are all that
+/// the next one's inputs are made of, or where nothing follows.
+void plan_layers(const net::Graph& graph, const Config& config, std::vector<LayerPlan>& layers) {
+  LayerPlan* next = nullptr;
+  for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer) {
+    if (!layer->quantized) continue;
+    layer->next_cut = next == nullptr ? layer->node + 1 : next->node;
+    const bool can_keep = graph.node(layer->node).op == net::Op::dense && graph.node(layer->node).shape.size() == 1 &&
+                          (next == nullptr || net::is_feature_chain(graph, layer->node, next->node));
+    choose_form(config.settings_for(layer->name), config.block, can_keep, *layer);
+    set_costs(graph, *layer);
+    next = &*layer;
+  }
 }
 
 void check_memory(const JobPlan& plan, const Config& config) {
@@ -244,6 +207,20 @@ Index tiles_per_wave(const LayerPlan& layer, Index memory_per_rank) {
   return std::max<Index>(1, (memory_per_rank - layer.shared_bytes) / layer.tile_bytes);
 }
 
+StreamMemory divide_memory(const LayerPlan& layer, const quant::PathShape& shape, int sharers, Index memory_per_rank) {
+  const Index values = quant::InputBlock::value_count(shape) * float_bytes;
+  const Index slot = quant::InputBlock::bytes(shape) - values + ceil_div(values, sharers);
+  const Index beside = layer.shared_bytes - quant::InputBlock::bytes(layer.path);
+  const Index tile = quant::TilePath::bytes(shape, layer.tile_width);
+  StreamMemory memory;
+  memory.read_ahead = beside + 2 * slot + tile <= memory_per_rank;
+  const Index shared = beside + slot * (memory.read_ahead ? 2 : 1);
+  memory.wave_tiles = std::clamp<Index>((memory_per_rank - shared) / tile, 1, layer.tile_count());
+  memory.bytes = shared + memory.wave_tiles * tile;
+  if (layer.piece_bytes > 0) memory.pieces = 1 + std::max<Index>(0, memory_per_rank - memory.bytes) / layer.piece_bytes;
+  return memory;
+}
+
 Index samples_per_wave(const JobPlan& plan, const net::Graph& graph, int first, int last, Index memory_per_rank) {
   // A wave reads the weights once: it is worth several times their bytes, and no more, since values that leave the
   // cache between two nodes cost more than they save.
@@ -295,9 +272,10 @@ JobPlan make_plan(const net::Graph& graph, const Config& config, Index samples) 
     const net::Node& node = graph.node(index);
     if (!net::is_linear(node.op)) continue;
     const bool shared = !differing_nodes(graph, quantized)[static_cast<std::size_t>(node.inputs.front())];
-    plan.layers.push_back(plan_layer(graph, index, config, samples, shared));
+    plan.layers.push_back(shape_layer(graph, index, config, samples, shared));
     quantized[static_cast<std::size_t>(index)] = plan.layers.back().quantized;
   }
+  plan_layers(graph, config, plan.layers);
   if (plan.quantized_layers().empty())
     throw_input("there is nothing to quantize: the network has {} linear layers, {} of them skipped by the config",
                 plan.layers.size(), plan.layers.size());

@@ -68,7 +68,8 @@ void Propagation::start(const Samples& samples, int cut) {
   });
 }
 
-LayerError Propagation::advance(const LayerPlan& layer, int next_cut, bool keep) {
+LayerError Propagation::advance(const LayerPlan& layer, bool keep) {
+  const int next_cut = layer.next_cut;
   const int input = graph_.node(layer.node).inputs.front();
   std::vector<double> partial;  // of this rank's chunks: difference, reference, difference, ...
   const auto run = [&](Range samples, net::LiveBatches& analog, net::LiveBatches& quantized) {
@@ -147,10 +148,6 @@ void Propagation::write_batch(int node, Network network, Range samples, const ne
 void Propagation::store_cut(int first, int cut, const Wave& wave) {
   const std::vector<int> live = cut < 0 ? std::vector<int>() : net::live_at(graph_, cut);
   const auto keeps = [&](int node) { return node < first && first > 0; };
-  const auto networks_of = [&](int node) {
-    return differs_[static_cast<std::size_t>(node)] ? std::vector<Network>{Network::analog, Network::quantized}
-                                                    : std::vector<Network>{Network::analog};
-  };
   for (const int node : live)
     if (!keeps(node))
       for (const Network network : networks_of(node))
@@ -187,10 +184,54 @@ void Propagation::store_cut(int first, int cut, const Wave& wave) {
       digests_[{node, network}] = sha256_of_digests(all);
     }
   }
-  if (first > 0)
-    for (const int node : net::live_at(graph_, first))
-      if (std::find(live.begin(), live.end(), node) == live.end())
-        for (const Network network : networks_of(node)) store_.remove(node, network);
+  if (first > 0) drop_read(first, live);
+}
+
+/// Deletes what was live at `first` and is not among `live`.
+void Propagation::drop_read(int first, const std::vector<int>& live) {
+  for (const int node : net::live_at(graph_, first))
+    if (std::find(live.begin(), live.end(), node) == live.end())
+      for (const Network network : networks_of(node)) store_.remove(node, network);
+}
+
+std::vector<Network> Propagation::networks_of(int node) const {
+  if (differs_[static_cast<std::size_t>(node)]) return {Network::analog, Network::quantized};
+  return {Network::analog};
+}
+
+std::unique_ptr<OutputCollector> Propagation::collect(const LayerPlan& layer, bool keep) {
+  if (keep)
+    for (const Network network : networks_of(layer.next_cut - 1)) create(layer.next_cut - 1, network);
+  return std::make_unique<OutputCollector>(graph_, layer, keep ? layer.next_cut : layer.node, analog_, quantized_,
+                                           store_);
+}
+
+LayerError Propagation::take(const LayerPlan& layer, const OutputCollector& outputs, bool keep) {
+  std::vector<OutputUnit> units;
+  for (const std::vector<OutputUnit>& part : comm_.gather(outputs.units())) units.insert(units.end(), part.begin(), part.end());
+  std::sort(units.begin(), units.end(), [](const OutputUnit& a, const OutputUnit& b) {
+    return std::pair{a.tile, a.chunk} < std::pair{b.tile, b.chunk};
+  });
+  LayerError error;
+  for (const OutputUnit& unit : units) {
+    error.difference += unit.difference;
+    error.reference += unit.reference;
+  }
+  const int node = layer.next_cut - 1;
+  if (keep) {
+    for (const Network network : networks_of(node)) {
+      const std::size_t which = network == Network::analog ? 0 : 1;
+      store_.flush(node, network);
+      std::vector<double>& bounds = bounds_[{node, network}];
+      bounds = outputs.bounds()[which];
+      comm_.max(bounds);
+      std::vector<std::string> digests;
+      for (const OutputUnit& unit : units) digests.push_back(unit.digests[which]);
+      digests_[{node, network}] = sha256_of_digests(digests);
+    }
+  }
+  drop_read(layer.node, keep ? std::vector<int>{node} : std::vector<int>());
+  return error;
 }
 
 void Propagation::create(int node, Network network) {

@@ -4,12 +4,14 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "gpfq/job/plan.hpp"
 #include "gpfq/mpi/communicator.hpp"
 #include "gpfq/store/activation_store.hpp"
+#include "job/output_collector.hpp"
 #include "job/samples.hpp"
 
 namespace gpfq::job {
@@ -29,9 +31,14 @@ class Propagation {
 
   /// Brings the calibration samples to the inputs of node `cut`. Collective.
   void start(const Samples& samples, int cut);
-  /// Runs nodes layer.node .. next_cut−1 in both networks and measures the layer's error. With next_cut =
-  /// layer.node + 1 at the end of the network nothing is stored. Collective.
-  LayerError advance(const LayerPlan& layer, int next_cut, bool keep);
+  /// Runs nodes layer.node .. layer.next_cut−1 in both networks and measures the layer's error. With `keep` false, at
+  /// the end of the network, nothing is stored. Collective.
+  LayerError advance(const LayerPlan& layer, bool keep);
+
+  /// The same for a layer whose path keeps its outputs, in two steps: collect() makes room for what the tiles hand
+  /// on, take() finishes when all of them have. Collective.
+  [[nodiscard]] std::unique_ptr<OutputCollector> collect(const LayerPlan& layer, bool keep);
+  LayerError take(const LayerPlan& layer, const OutputCollector& outputs, bool keep);
 
   /// max|x| of each channel (first extent of the sample shape) of a stored node, over all samples, on every rank.
   [[nodiscard]] const std::vector<double>& bounds(int node, store::Network network) const;
@@ -42,6 +49,8 @@ class Propagation {
   using Wave = std::function<void(Range samples, net::LiveBatches& analog, net::LiveBatches& quantized)>;
   void create(int node, store::Network network);
   void store_cut(int first, int cut, const Wave& wave);
+  void drop_read(int first, const std::vector<int>& live);
+  [[nodiscard]] std::vector<store::Network> networks_of(int node) const;
   void load(Range samples, int cut, net::LiveBatches& analog, net::LiveBatches& quantized) const;
   void measure(const net::Batch& analog, const net::Batch& quantized, std::vector<double>& partial) const;
   void write_batch(int node, store::Network network, Range samples, const net::Batch* batch);

@@ -47,7 +47,7 @@ class QuantizeJob {
   void prepare();
   void open();
   void run_layer(std::size_t index);
-  RankReport quantize_shard(const LayerPlan& layer, const LayerSettings& settings);
+  RankReport quantize_shard(const LayerPlan& layer, const LayerSettings& settings, OutputCollector* outputs);
   void report_layer(const LayerPlan& layer, const LayerSettings& settings, const RankReport& mine, const LayerError& error);
   void evaluate_networks();
   void hash_codes();
@@ -124,7 +124,7 @@ void QuantizeJob::open() {
   propagation_->start(*calibration, plan_.quantized_layers().front()->node);
 }
 
-RankReport QuantizeJob::quantize_shard(const LayerPlan& layer, const LayerSettings& settings) {
+RankReport QuantizeJob::quantize_shard(const LayerPlan& layer, const LayerSettings& settings, OutputCollector* outputs) {
   RankReport report;
   Stopwatch radius;
   const LayerAlphabets alphabets = find_alphabets(comm_, layer, settings, *model_);
@@ -151,8 +151,10 @@ RankReport QuantizeJob::quantize_shard(const LayerPlan& layer, const LayerSettin
                        *store_,
                        *result_,
                        choose_grid(layer, session_.config(), comm_.size()),
+                       session_.config().stream,
                        session_.config().threads,
-                       session_.config().memory_per_rank};
+                       session_.config().memory_per_rank,
+                       outputs};
   const int input = model_->graph().node(layer.node).inputs.front();
   if (layer.form == Form::gram)
     quantize_by_gram(task, propagation_->bounds(input, store::Network::quantized),
@@ -171,12 +173,14 @@ void QuantizeJob::run_layer(std::size_t index) {
   const Index written_before = store_->bytes_written();
   log_.progress(fmt::format("layer {} of {}: '{}', {} x {}", index + 1, layers.size(), layer.name, layer.neurons,
                             layer.inputs));
-  RankReport report = quantize_shard(layer, settings);
+  std::unique_ptr<OutputCollector> outputs;
+  if (layer.path.keeps_outputs) outputs = propagation_->collect(layer, !is_last);
+  RankReport report = quantize_shard(layer, settings, outputs.get());
   result_->flush();
   log_.progress(fmt::format("layer {} of {}: '{}', propagating", index + 1, layers.size(), layer.name));
-  Stopwatch propagating;
+  const Stopwatch propagating;
   const LayerError error =
-      propagation_->advance(layer, is_last ? layer.node + 1 : layers[index + 1]->node, !is_last);
+      outputs ? propagation_->take(layer, *outputs, !is_last) : propagation_->advance(layer, !is_last);
   report.seconds["propagate"] = propagating.seconds();
   report.bytes_read = store_->bytes_read() - read_before;
   report.bytes_written = store_->bytes_written() - written_before;

@@ -4,10 +4,18 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <boost/serialization/map.hpp>
+#include <boost/serialization/string.hpp>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+#include <map>
 #include <memory>
 #include <optional>
 
 #include "gpfq/base/error.hpp"
+#include "gpfq/base/system.hpp"
 #include "gpfq/net/fold.hpp"
 #include "gpfq/store/model_file.hpp"
 #include "job/blas.hpp"
@@ -21,6 +29,21 @@ namespace {
 
 std::filesystem::path folder_of(const std::filesystem::path& config) {
   return std::filesystem::absolute(config).parent_path();
+}
+
+/// OMP_NUM_THREADS, else this rank's share of the processors that it may run on.
+int choose_threads(const mpi::Communicator& comm) {
+  int threads = 0;
+  const char* asked = std::getenv("OMP_NUM_THREADS");
+  if (asked != nullptr) std::from_chars(asked, asked + std::strlen(asked), threads);
+  if (threads >= 1) return threads;
+  int processors = 1;
+  const std::string mine = processor_set(processors);
+  const mpi::Communicator node = comm.split_node();
+  std::map<std::string, int> ranks;  // by their processors
+  for (const std::string& set : node.gather(mine)) ++ranks[set];
+  node.broadcast(ranks);
+  return std::max(1, processors / ranks.at(mine));
 }
 
 }  // namespace
@@ -37,6 +60,8 @@ Session::Session(const mpi::Communicator& comm, const JobOptions& options) {
   comm.broadcast(text);
   comm.broadcast(folder);
   comm.agree([&] { config_ = parse_config(text, folder, options.config.string()); });
+  const int threads = choose_threads(comm);
+  if (config_.threads == 0) config_.threads = threads;
   make_blas_serial();
   agree_on_blas_core(comm);
 }

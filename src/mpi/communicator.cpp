@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "gpfq/base/system.hpp"
@@ -58,6 +59,13 @@ Communicator Communicator::split(int color, int key) const {
   return {Adopt{}, part, piece_bytes_};
 }
 
+Communicator Communicator::split_node(int most) const {
+  MPI_Comm node = MPI_COMM_NULL;
+  check(MPI_Comm_split_type(comm_, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &node), "MPI_Comm_split_type");
+  Communicator whole(Adopt{}, node, piece_bytes_);
+  return most <= 0 ? std::move(whole) : whole.split(whole.rank() / most, whole.rank());
+}
+
 Communicator::Communicator(Communicator&& other) noexcept
     : comm_(std::exchange(other.comm_, MPI_COMM_NULL)), rank_(other.rank_), size_(other.size_), piece_bytes_(other.piece_bytes_) {}
 
@@ -106,6 +114,32 @@ Index Communicator::max(Index value) const {
 double Communicator::max(double value) const {
   check(MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_DOUBLE, MPI_MAX, comm_), "MPI_Allreduce");
   return value;
+}
+
+void Communicator::gather_shares(std::span<float> values, const std::vector<Range>& shares) const {
+  require(static_cast<int>(shares.size()) == size_, "gather_shares: one share per rank");
+  constexpr Index most = std::numeric_limits<int>::max();
+  const bool fits = std::all_of(shares.begin(), shares.end(), [](const Range& share) { return share.end <= most; });
+  if (!fits) {  // beyond MPI's 32-bit counts: one broadcast per share and piece
+    const Index piece = piece_bytes_ / static_cast<Index>(sizeof(float));
+    for (int from = 0; from < size_; ++from) {
+      const Range& share = shares[static_cast<std::size_t>(from)];
+      for (Index begin = share.begin; begin < share.end; begin += piece)
+        check(MPI_Bcast(values.data() + begin, static_cast<int>(std::min(piece, share.end - begin)), MPI_FLOAT, from,
+                        comm_),
+              "MPI_Bcast");
+    }
+    return;
+  }
+  std::vector<int> counts;
+  std::vector<int> offsets;
+  for (const Range& share : shares) {
+    counts.push_back(static_cast<int>(share.size()));
+    offsets.push_back(static_cast<int>(share.begin));
+  }
+  check(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values.data(), counts.data(), offsets.data(), MPI_FLOAT,
+                       comm_),
+        "MPI_Allgatherv");
 }
 
 void Communicator::broadcast_bytes(std::string& bytes) const {

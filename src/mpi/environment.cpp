@@ -27,7 +27,8 @@ Index launched_processes(std::string& variable) {
 
 Environment::Environment(int& argc, char**& argv) {
   int provided = MPI_THREAD_SINGLE;
-  check(MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
+  // Reading ahead calls MPI-IO beside the path's own calls; without that right it is not done.
+  check(MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &provided), "MPI_Init_thread");
   if (provided < MPI_THREAD_FUNNELED) throw_fault("this MPI library does not allow threads (MPI_THREAD_FUNNELED)");
   check(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   int size = 1;
@@ -42,6 +43,12 @@ Environment::Environment(int& argc, char**& argv) {
                 "gpfq was built with\n  expected the launcher of {}; with srun try --mpi=pmix",
                 variable, library);
   }
+}
+
+bool Environment::allows_threads() {
+  int provided = MPI_THREAD_SINGLE;
+  check(MPI_Query_thread(&provided), "MPI_Query_thread");
+  return provided == MPI_THREAD_MULTIPLE;
 }
 
 Environment::~Environment() { MPI_Finalize(); }

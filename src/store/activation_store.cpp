@@ -95,6 +95,20 @@ void ActivationStore::write(int node, Network network, Index first_sample, const
   bytes_written_ += batch.samples * size * static_cast<Index>(sizeof(float));
 }
 
+void ActivationStore::write_inputs(int node, Network network, Index first_input, Index first_sample,
+                                   const net::Batch& batch) {
+  const Tensor& target = tensor(node, network);
+  require(is_input_major(target), "ActivationStore::write_inputs: a vector tensor");
+  const Index inputs = batch.sample_size();
+  AlignedBuffer<float> transposed(batch.samples * inputs);
+  transpose(batch.values.data(), batch.samples, inputs, transposed.data());
+  const hdf5::Handle dataset = hdf5::open_dataset(target.file.id(), dataset_name, target.path.string());
+  hdf5::write_box(dataset.id(), H5T_NATIVE_FLOAT, {first_input, first_sample}, {inputs, batch.samples},
+                  transposed.data(), fmt::format("activations of '{}' in {}", target.name, target.path.string()),
+                  independent_transfer().id());
+  bytes_written_ += batch.samples * inputs * static_cast<Index>(sizeof(float));
+}
+
 void ActivationStore::flush(int node, Network network) {
   tensors_.at({node, network}).file.flush(comm_);
   comm_.barrier();

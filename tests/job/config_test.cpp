@@ -54,7 +54,9 @@ TEST(Config, DefaultsAreThoseOfTheTable) {
   EXPECT_EQ(config.output, "/here/run");
   EXPECT_EQ(config.scratch, "/here/run/scratch");
   EXPECT_EQ(config.memory_per_rank, Index{4} << 30);
-  EXPECT_EQ(config.threads, 1);
+  EXPECT_EQ(config.threads, 0);
+  EXPECT_EQ(config.stream.ranks_per_node, 0);
+  EXPECT_TRUE(config.stream.exchange);
   EXPECT_EQ(config.block, 0);
   const LayerSettings settings = config.settings_for("any");
   EXPECT_FALSE(settings.skip);
@@ -195,7 +197,8 @@ TEST(ConfigErrors, WrongTypesAndRanges) {
   expect({{"quantization", {{"radius", {{"per", "tensor"}}}}}}, "quantization.radius.per", "\"tensor\"");
   expect({{"quantization", {{"block", -1}}}}, "quantization.block", "-1");
   expect({{"quantization", {{"layers", {{"match", "x"}}}}}}, "quantization.layers", "{\"match\":\"x\"}");
-  expect({{"threads", 0}}, "threads", "0");
+  expect({{"threads", -1}}, "threads", "-1");
+  expect({{"stream", {{"ranks_per_node", -1}}}}, "stream.ranks_per_node", "-1");
   expect({{"threads", "two"}}, "threads", "\"two\"");
   expect({{"memory_per_rank", true}}, "memory_per_rank", "true");
   expect({{"output", 7}}, "output", "7");

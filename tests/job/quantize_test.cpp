@@ -116,6 +116,49 @@ TEST(SameResult, ForThreadsAndMemory) {
   EXPECT_TRUE(mentions(text, fmt::format("{} bytes", smallest)));
 }
 
+/// Ranks that share blocks, nodes that exchange them, forms and grids; dense layers hand on their outputs or are
+/// propagated, whichever the plan says.
+TEST(SameResult, ForStreams) {
+  const net::Model model = test::random_mlp({150, 130, 45, 10}, 7);
+  const Eigen::MatrixXf data = random_inputs(4500, 150, 8);  // three chunks of rows, the last one shorter
+  for (const char* form : {"residual", "auto", "gram"}) {
+    const JobFolder job(world(), model, data, {{"levels", 16}, {"form", form}});
+    const Json expected = job.run_alone("alone");
+    int number = 0;
+    const std::string grid = fmt::format("quantization.grid=1x{}", world().size());
+    for (const auto& overrides :
+         std::vector<std::vector<std::string>>{{"stream.ranks_per_node=1"},
+                                               {"stream.ranks_per_node=2"},
+                                               {"stream.ranks_per_node=2", "stream.exchange=false"},
+                                               {"stream.ranks_per_node=1", "stream.exchange=false"},
+                                               {grid, "stream.ranks_per_node=2"},
+                                               {grid, "threads=2"}}) {
+      const Json found = job.run(world(), fmt::format("ranks{}", ++number), overrides);
+      if (world().is_root()) {
+        EXPECT_EQ(result_of(found), result_of(expected)) << form << " " << overrides.front();
+      }
+    }
+  }
+}
+
+/// What a layer hands on is what a pass over its inputs gives, up to rounding.
+TEST(Job, OutputsAreHandedOnAsPropagationGivesThem) {
+  const net::Model model = test::random_mlp({20, 33, 7}, 31);  // ReLU and normalization between the layers
+  const JobFolder kept(world(), model, random_inputs(50, 20, 9), {{"levels", 16}, {"fold_batchnorm", false}});
+  const JobFolder passed(world(), model, random_inputs(50, 20, 9),
+                         {{"levels", 16}, {"fold_batchnorm", false}, {"form", "gram"}});
+  const Json first = kept.run(world(), "run");
+  const Json second = passed.run(world(), "run");
+  if (world().is_root()) {
+    for (const std::size_t layer : {0U, 1U})
+      EXPECT_NEAR(first["layers"][layer]["relative_error"].get<double>(),
+                  second["layers"][layer]["relative_error"].get<double>(), 1e-4)
+          << layer;
+    EXPECT_EQ(kept.codes("run", "fc2"), passed.codes("run", "fc2"));
+  }
+  world().barrier();
+}
+
 /// Widths of a network and samples, at the edges.
 struct Edge {
   std::vector<Index> widths;

@@ -9,11 +9,14 @@
 #include <boost/serialization/map.hpp>
 #include <boost/serialization/string.hpp>
 #include <boost/serialization/vector.hpp>
+#include <algorithm>
+#include <cstdint>
 #include <map>
 #include <numeric>
 #include <stdexcept>
 
 #include "gpfq/base/system.hpp"
+#include "gpfq/mpi/shared_window.hpp"
 #include "support/mpi_main.hpp"
 
 namespace gpfq::mpi {
@@ -240,6 +243,56 @@ TEST(Check, NamesTheCallAndMpisOwnText) {
     EXPECT_NE(std::string(error.what()).find("MPI_Recv failed: "), std::string::npos) << error.what();
     EXPECT_NE(std::string(error.what()).find("runcat"), std::string::npos) << error.what();
   }
+}
+
+/// Shares of different sizes, one of them empty; pieces of two floats where counts would not fit.
+TEST(Communicator, SharesReachAllRanks) {
+  const Communicator& comm = world();
+  std::vector<Range> shares;
+  Index end = 3;  // what lies before the shares stays as it is
+  for (int rank = 0; rank < comm.size(); ++rank) {
+    const Index size = rank == 1 ? 0 : 2 + rank;
+    shares.push_back({end, end + size});
+    end += size;
+  }
+  std::vector<float> values(static_cast<std::size_t>(end), -1.0F);
+  const Range mine = shares[static_cast<std::size_t>(comm.rank())];
+  for (Index i = mine.begin; i < mine.end; ++i) values[static_cast<std::size_t>(i)] = static_cast<float>(i * i);
+  comm.gather_shares(values, shares);
+  for (Index i = 0; i < end; ++i)
+    EXPECT_EQ(values[static_cast<std::size_t>(i)], i < 3 ? -1.0F : static_cast<float>(i * i)) << i;
+}
+
+TEST(Communicator, NodesAreCutIntoGroups) {
+  const Communicator node = world().split_node();
+  EXPECT_EQ(node.size(), world().size());  // the tests run on one machine
+  const Communicator pair = world().split_node(2);
+  EXPECT_EQ(pair.size(), std::min(2, world().size() - world().rank() / 2 * 2));
+  EXPECT_EQ(pair.rank(), world().rank() % 2);
+}
+
+TEST(SharedWindow, WhatOneRankWritesAllSee) {
+  const Communicator node = world().split_node();
+  for (const bool share : {true, false}) {
+    const SharedWindow window(node, 1000, share);
+    EXPECT_EQ(window.is_shared(), share && node.size() > 1);
+    const std::span<float> values = window.values();
+    ASSERT_EQ(values.size(), 1000U);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(values.data()) % alignment_bytes, 0U);
+    EXPECT_TRUE(std::all_of(values.begin(), values.end(), [](float value) { return value == 0; }));
+    window.synchronize();
+    for (int round = 1; round <= 20; ++round) {
+      for (Index i = node.rank(); i < 1000; i += node.size())
+        values[static_cast<std::size_t>(i)] = static_cast<float>(round * i);
+      window.synchronize();
+      for (Index i = 0; i < 1000; ++i) {
+        const bool is_mine = i % node.size() == node.rank();
+        ASSERT_EQ(values[static_cast<std::size_t>(i)], window.is_shared() || is_mine ? static_cast<float>(round * i) : 0);
+      }
+      window.synchronize();
+    }
+  }
+  EXPECT_GT(SharedWindow::room(), 0);
 }
 
 }  // namespace

@@ -78,6 +78,7 @@ PathShape path_shape(const PathData& data, const Cut& cut) {
   shape.block_width = cut.block_width;
   shape.sample_chunk = cut.sample_chunk;
   shape.shared = data.shared;
+  shape.keeps_outputs = cut.keeps_outputs;
   return shape;
 }
 
@@ -89,6 +90,8 @@ void fill_block(const PathData& data, Index first, Index count, InputBlock& bloc
     if (!data.shared) std::copy_n(data.X.col(first + t).data(), data.samples(), block.analog() + t * stride);
   }
 }
+
+using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 PathResult run_blocked(const PathData& data, const Cut& cut) {
   const PathShape shape = path_shape(data, cut);
@@ -109,8 +112,16 @@ PathResult run_blocked(const PathData& data, const Cut& cut) {
   PathResult result;
   result.codes.resize(data.inputs(), data.neurons());
   result.residual.resize(data.samples(), data.neurons());
+  if (cut.keeps_outputs) result.analog = result.quantized = Eigen::MatrixXf(data.samples(), data.neurons());
   Index neuron = 0;
   for (const auto& tile : tiles) {
+    for (Index chunk = 0; cut.keeps_outputs && chunk < shape.chunk_count(); ++chunk) {
+      RowMajor analog(tile->rows_of(chunk), tile->neurons());
+      RowMajor quantized = analog;
+      tile->outputs(chunk, analog.data(), quantized.data());
+      result.analog.block(chunk * cut.sample_chunk, neuron, analog.rows(), analog.cols()) = analog;
+      result.quantized.block(chunk * cut.sample_chunk, neuron, analog.rows(), analog.cols()) = quantized;
+    }
     require(tile->finished(), "run_blocked: the blocks cover all inputs");
     for (Index j = 0; j < tile->neurons(); ++j, ++neuron) {
       for (Index t = 0; t < data.inputs(); ++t)

@@ -34,6 +34,7 @@ struct Cut {
   Index sample_chunk = 2048;
   Index tile_width = 16;
   int threads = 1;
+  bool keeps_outputs = false;
 };
 
 /// A layer on which the blocked path is exact: activations −1, 0, 1 with a power of two of them nonzero in each column
@@ -54,6 +55,8 @@ struct Cut {
 struct PathResult {
   Eigen::MatrixXi codes;     ///< N×n
   Eigen::MatrixXf residual;  ///< m×n
+  Eigen::MatrixXf analog;    ///< m×n, where outputs are kept
+  Eigen::MatrixXf quantized;
   TileStatistics statistics;
 };
 

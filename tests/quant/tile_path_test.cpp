@@ -103,6 +103,35 @@ INSTANTIATE_TEST_SUITE_P(TilePath, ExactData,
                          ::testing::Combine(::testing::Values(2, 3, 4, 15, 16, 256), ::testing::Bool(),
                                             ::testing::Values(Index{64}, Index{75})));
 
+/// Kept outputs are XW and XqQ, and the path beside them is the same where nothing rounds.
+TEST(TilePath, KeptOutputsAreThoseOfBothNetworks) {
+  for (const bool shared : {true, false}) {
+    for (const Index chunk : {16, 32, 2048}) {
+      const PathData data = exact_data(75, 64, inputs, neurons, 15, shared, false, 51);
+      const Cut plain{5, chunk, 32, 1, false};
+      Cut keeping = plain;
+      keeping.keeps_outputs = true;
+      const PathResult expected = run_blocked(data, plain);
+      const PathResult found = run_blocked(data, keeping);
+      EXPECT_EQ(found.codes, expected.codes);
+      EXPECT_EQ(found.residual, expected.residual);
+      EXPECT_EQ(found.analog, data.X * data.W);
+      EXPECT_EQ(found.analog - found.quantized, expected.residual);
+    }
+  }
+}
+
+/// A tile of more rows than its difference is formed of at once.
+TEST(TilePath, KeptOutputsOfManyRows) {
+  const PathData data = random_data(1300, 20, 9, 15, false, 58);
+  const PathResult found = run_blocked(data, {7, 1280, 16, 1, true});
+  const PathResult plain = run_blocked(data, {7, 1280, 16, 1, false});
+  EXPECT_EQ(found.codes, plain.codes);
+  const Eigen::MatrixXf V = data.X * data.W;
+  EXPECT_LT((found.analog - V).norm(), 1e-5F * V.norm());
+  EXPECT_LT((found.residual - plain.residual).norm(), 1e-5F * V.norm());
+}
+
 TEST(TilePath, ThreadsDoNotChangeABit) {
   const PathData data = random_data(300, inputs, neurons, 15, false, 52);
   const PathResult one = run_blocked(data, {5, 16, 16, 1});

@@ -29,4 +29,7 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
+/// The processors that this process may run on, as text that is equal for equal sets; their number in `count`.
+[[nodiscard]] std::string processor_set(int& count);
+
 }  // namespace gpfq

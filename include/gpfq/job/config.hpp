@@ -77,6 +77,12 @@ struct RankGrid {
   int samples = 0;
 };
 
+/// How blocks of inputs reach the ranks. Changes no number.
+struct StreamSettings {
+  int ranks_per_node = 0;  ///< ranks that share one copy of a block; 0: all of a node
+  bool exchange = true;    ///< nodes read a share of a block each and exchange them; else each reads everything
+};
+
 /// A whole config, checked but for what only the files can tell.
 struct Config {
   std::filesystem::path model;
@@ -86,9 +92,10 @@ struct Config {
   std::filesystem::path output;
   std::filesystem::path scratch;
   Index memory_per_rank = 0;  ///< bytes
-  int threads = 1;
+  int threads = 0;  ///< 0: left to choose_threads
   Index block = 0;  ///< 0: chosen per layer
   RankGrid grid;
+  StreamSettings stream;
   bool channelwise = false;
   double patch_fraction = 1;
   bool fold_batch_norm = true;

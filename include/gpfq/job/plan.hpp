@@ -40,9 +40,11 @@ struct LayerPlan {
   Index groups = 1;           ///< of the convolution
   quant::PathShape path;   ///< of one problem: rows, inputs, b, chunk, X = Xq
   Index tile_width = 0;    ///< neurons per tile
+  int next_cut = 0;        ///< node of the next layer that gets codes; one past this one after the last
   double flops = 0;        ///< of the path
   Index shared_bytes = 0;  ///< memory of a rank for what its tiles share: a block, or G and C and a chunk of rows
   Index tile_bytes = 0;    ///< memory of one tile
+  Index piece_bytes = 0;   ///< of that shared memory: a chunk of outputs on its way to the next layer
 
   [[nodiscard]] Index tiles_per_problem() const { return ceil_div(problem_neurons, tile_width); }
   [[nodiscard]] Index tile_count() const { return problems * tiles_per_problem(); }
@@ -51,7 +53,7 @@ struct LayerPlan {
   void serialize(Archive& archive, unsigned /*version*/) {
     archive& node& name& tensor& quantized& method& form& reason& is_conv& channelwise& inputs& neurons& rows_per_sample&
         problems& problem_neurons& groups& path.samples& path.inputs& path.block_width& path.sample_chunk& path.shared&
-            tile_width& flops& shared_bytes& tile_bytes;
+            path.keeps_outputs& tile_width& next_cut& flops& shared_bytes& tile_bytes& piece_bytes;
   }
 };
 
@@ -101,6 +103,17 @@ struct JobPlan {
 
 /// Tiles of a layer that a rank keeps in memory at once, at least 1.
 [[nodiscard]] Index tiles_per_wave(const LayerPlan& layer, Index memory_per_rank);
+
+/// How a rank's memory is used by a layer in residual form.
+struct StreamMemory {
+  bool read_ahead = false;  ///< room for two blocks
+  Index wave_tiles = 1;     ///< tiles in memory at once
+  Index bytes = 0;          ///< blocks and tiles of a full wave
+  Index pieces = 1;         ///< chunks of outputs that may be worked on at once
+};
+/// @param shape  with the rows that lie here   @param sharers  ranks that share the memory of a block
+[[nodiscard]] StreamMemory divide_memory(const LayerPlan& layer, const quant::PathShape& shape, int sharers,
+                                         Index memory_per_rank);
 
 /// Samples, a multiple of the unit and at least one unit, that a rank propagates at once through nodes first .. last−1.
 [[nodiscard]] Index samples_per_wave(const JobPlan& plan, const net::Graph& graph, int first, int last,

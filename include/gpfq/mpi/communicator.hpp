@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "gpfq/base/error.hpp"
+#include "gpfq/base/shard_plan.hpp"
 #include "gpfq/base/types.hpp"
 
 namespace gpfq::mpi {
@@ -25,6 +26,8 @@ namespace gpfq::mpi {
 class Environment {
  public:
   Environment(int& argc, char**& argv);
+  /// True when any thread may call MPI at any time.
+  [[nodiscard]] static bool allows_threads();
   ~Environment();
   Environment(const Environment&) = delete;
   Environment& operator=(const Environment&) = delete;
@@ -52,6 +55,8 @@ class Communicator {
 
   /// The ranks of the same `color`, ordered by `key`. Collective.
   [[nodiscard]] Communicator split(int color, int key) const;
+  /// The ranks that share this one's memory. @param most  ranks at most (0: all of the node). Collective.
+  [[nodiscard]] Communicator split_node(int most = 0) const;
 
   [[nodiscard]] MPI_Comm get() const { return comm_; }
   [[nodiscard]] int rank() const { return rank_; }
@@ -72,6 +77,9 @@ class Communicator {
   [[nodiscard]] Index max(Index value) const;
   [[nodiscard]] double max(double value) const;
   void max(std::span<double> values) const;
+
+  /// Rank r's part of `values`, the range shares[r], to all.
+  void gather_shares(std::span<float> values, const std::vector<Range>& shares) const;
 
   /// Root's bytes to all.
   void broadcast_bytes(std::string& bytes) const;

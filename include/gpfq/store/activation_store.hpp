@@ -31,6 +31,8 @@ class ActivationStore {
   void create(int node, Network network, const std::string& name, const Shape& sample_shape, Index samples);
   /// Writes samples first .. first+batch.samples−1; ranks without samples pass an empty batch. Collective.
   void write(int node, Network network, Index first_sample, const net::Batch& batch);
+  /// Writes some inputs (features) of a vector tensor for some samples: `batch` holds samples × inputs. Independent.
+  void write_inputs(int node, Network network, Index first_input, Index first_sample, const net::Batch& batch);
   /// Makes the written tensor readable by all ranks. Collective.
   void flush(int node, Network network);
   /// Inputs first .. first+count−1 of a vector tensor for some samples, input t at out + t·stride; the rest of

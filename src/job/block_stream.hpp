@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Blocks of a layer's inputs on their way past the tiles: read by the ranks of a node together, each
+// a share, into memory that they share, the next block while the last one is worked on.
+#pragma once
+
+#include <future>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gpfq/mpi/shared_window.hpp"
+#include "gpfq/quant/input_block.hpp"
+#include "job/grid.hpp"
+#include "job/layer_rows.hpp"
+#include "job/messages.hpp"
+
+namespace gpfq::job {
+
+/// What of a stream depends on the machine and the job, and changes no number.
+struct StreamOptions {
+  bool exchange = true;     ///< nodes read a share each and exchange them; else each node reads everything
+  bool share = true;        ///< one copy per node; else one per rank
+  bool read_ahead = true;   ///< two blocks in memory instead of one
+  int threads = 1;
+};
+
+/// The ranks around this one, for one layer.
+class StreamRanks {
+ public:
+  /// Collective over `comm`. @param ranks_per_node  ranks that share a copy of a block at most; 0: all of a node
+  StreamRanks(const mpi::Communicator& comm, const RankGrid& grid, int ranks_per_node);
+
+  mpi::Communicator row;      ///< with the same tiles and other rows of the layer
+  mpi::Communicator column;   ///< with the same rows and other tiles
+  mpi::Communicator node;     ///< those of the column that share this one's memory
+  mpi::Communicator leaders;  ///< the first ranks of the column's nodes; on other ranks of no use
+  int nodes = 1;              ///< of the column
+  int node_index = 0;
+  Index columns_on_node = 1;
+};
+
+class BlockStream {
+ public:
+  /// Collective over the ranks. @param shape  with the column's rows
+  BlockStream(const mpi::Communicator& comm, const StreamRanks& ranks, const LayerRows& rows,
+              const quant::PathShape& shape, std::string layer, const StreamOptions& options);
+
+  [[nodiscard]] Index block_count() const { return ceil_div(shape_.inputs, shape_.block_width); }
+  /// Block `index`, with bounds, G and C; valid until the next call. Blocks are asked for in order, from 0 on as often
+  /// as there are waves. Collective.
+  /// @throws Error (input) naming layer and row when an activation is not finite or too large.
+  const quant::InputBlock& block(Index index, RankReport& report);
+
+ private:
+  [[nodiscard]] quant::InputBlock& slot(Index index) { return slots_[static_cast<std::size_t>(index) % slots_.size()]; }
+  [[nodiscard]] Range inputs_of(Index index) const;
+  [[nodiscard]] Range share_of_node(Index count, int node) const;
+  void start_reading(Index index, std::launch when);
+  void exchange_shares(quant::InputBlock& block);
+  void check_usable(const quant::InputBlock& block, Index first) const;
+
+  const mpi::Communicator& step_;  ///< the ranks that must stay in step with this one
+  const StreamRanks& ranks_;
+  const LayerRows& rows_;
+  quant::PathShape shape_;
+  std::string layer_;
+  StreamOptions options_;
+  mpi::SharedWindow window_;
+  std::vector<quant::InputBlock> slots_;
+  std::future<void> reading_;
+};
+
+}  // namespace gpfq::job

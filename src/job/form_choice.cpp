@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// The constants were measured with OpenBLAS on one core (tests/bench); what matters is their order, not their digits.
+#include "job/form_choice.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "gpfq/quant/tile_path.hpp"
+
+namespace gpfq::job {
+namespace {
+
+constexpr std::array<Index, 3> block_widths{32, 64, 128};
+// Columns per panel of G and C. Wide ones make the recursion's products deep; what is inside a panel stays small.
+constexpr Index default_panel = 128;
+// Most inputs for which G and C are formed without being asked to: their triangles then take 400 MiB.
+constexpr Index most_gram_inputs = 5792;
+// A convolution's residual, or the second matrix that keeps outputs, is had only where a block and a tile over all
+// rows stay below this.
+constexpr Index residual_limit_bytes = Index{256} << 20;
+
+// Shares of the rate of a large product.
+constexpr double kernel_share = 0.25;
+constexpr double propagation_share = 0.6;
+/// Product whose result has `width` columns: 0.57, 0.73, 0.84 for 32, 64, 128.
+double narrow_share(Index width) { return static_cast<double>(width) / static_cast<double>(width + 24); }
+/// Product that adds `depth` columns to a large matrix: 0.91, 0.96 for 64, 128.
+double shallow_share(Index depth) { return static_cast<double>(depth) / static_cast<double>(depth + 6); }
+
+/// Both networks' outputs by a pass over the inputs of their own.
+double propagation_cost(const LayerPlan& plan) {
+  return 4.0 * static_cast<double>(plan.path.samples) * static_cast<double>(plan.path.inputs) *
+         static_cast<double>(plan.problem_neurons) / propagation_share;
+}
+
+/// The recursion inside blocks: two multiplications and additions for each pair of inputs of a block.
+double kernel_cost(const LayerPlan& plan, Index block) {
+  return 2.0 * static_cast<double>(block) * static_cast<double>(plan.path.inputs) *
+         static_cast<double>(plan.problem_neurons) / kernel_share;
+}
+
+Index residual_bytes(const LayerPlan& plan, bool keeps_outputs) {
+  quant::PathShape shape = plan.path;
+  shape.keeps_outputs = keeps_outputs;
+  return quant::InputBlock::bytes(shape) + quant::TilePath::bytes(shape, plan.tile_width);
+}
+
+/// The cheapest block, or the one that was asked for.
+Index choose_block(const LayerPlan& plan, Index asked, bool keeps_outputs) {
+  Index best = std::min(asked > 0 ? asked : block_widths.front(), plan.path.inputs);
+  if (asked > 0) return best;
+  for (const Index width : block_widths) {
+    const Index block = std::min(width, plan.path.inputs);
+    if (residual_cost(plan, block, keeps_outputs) < residual_cost(plan, best, keeps_outputs)) best = block;
+  }
+  return best;
+}
+
+}  // namespace
+
+double residual_cost(const LayerPlan& plan, Index block, bool keeps_outputs) {
+  const double n = static_cast<double>(plan.problem_neurons);
+  const double b = static_cast<double>(block);
+  const bool one_product = !plan.path.shared && !keeps_outputs;  // U += XW − XqQ, 2b columns deep
+  const double update = (plan.path.shared && !keeps_outputs ? 2 : 4) / shallow_share(one_product ? 2 * block : block);
+  const double per_entry = n * (2 / narrow_share(block) + update) +
+                           2 * b * static_cast<double>(plan.path.networks()) / narrow_share(block);
+  return static_cast<double>(plan.path.samples) * static_cast<double>(plan.path.inputs) * per_entry +
+         kernel_cost(plan, block) + (keeps_outputs ? 0 : propagation_cost(plan));
+}
+
+double gram_cost(const LayerPlan& plan, Index panel) {
+  const double N = static_cast<double>(plan.path.inputs);
+  const double networks = static_cast<double>(plan.path.networks());
+  return networks * N * N *
+             (static_cast<double>(plan.path.samples) / narrow_share(panel) +
+              static_cast<double>(plan.problem_neurons) / shallow_share(panel)) +
+         kernel_cost(plan, panel) + propagation_cost(plan);
+}
+
+void choose_form(const LayerSettings& settings, Index asked_block, bool can_keep, LayerPlan& plan) {
+  const Index panel = std::min(asked_block > 0 ? asked_block : default_panel, plan.path.inputs);
+  plan.path.block_width = panel;
+  const bool keeps = can_keep && residual_bytes(plan, true) <= residual_limit_bytes;
+  const Index block = choose_block(plan, asked_block, keeps);
+  const auto take = [&](Form form, const char* reason) {
+    plan.form = form;
+    plan.reason = reason;
+    plan.path.block_width = form == Form::residual ? block : panel;
+    plan.path.keeps_outputs = form == Form::residual && keeps;
+  };
+  if (plan.method == Method::msq) return take(Form::rounding, "method msq");
+  if (plan.problems > 1)
+    return take(Form::gram, plan.channelwise ? "one problem per input channel" : "one problem per group");
+  if (settings.form != FormChoice::automatic)
+    return take(settings.form == FormChoice::gram ? Form::gram : Form::residual, "pinned");
+  if (plan.path.inputs > most_gram_inputs) return take(Form::residual, "too many inputs for G and C");
+  if (gram_cost(plan, panel) <= residual_cost(plan, block, keeps)) return take(Form::gram, "cheaper");
+  if (plan.is_conv && residual_bytes(plan, false) > residual_limit_bytes)
+    return take(Form::gram, "too many rows for a residual");
+  take(Form::residual, keeps ? "cheaper, hands on outputs" : "cheaper");
+}
+
+}  // namespace gpfq::job

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which form a layer's path takes and how wide its blocks are: a model of cost on one core, from the
+// layer and the config alone, so that the codes never depend on ranks or memory.
+#pragma once
+
+#include "gpfq/job/plan.hpp"
+
+namespace gpfq::job {
+
+/// Work of a layer with its propagation, in flops that take as long at the rate of a large product.
+/// @param block  inputs per block (residual) or columns per panel (Gram)
+[[nodiscard]] double residual_cost(const LayerPlan& plan, Index block, bool keeps_outputs);
+[[nodiscard]] double gram_cost(const LayerPlan& plan, Index panel);
+
+/// Fills form, reason, block width and whether outputs are kept of a plan whose shapes are set.
+/// @param asked_block  as the config says; 0 leaves the choice
+/// @param can_keep     outputs that the path keeps spare the layer's propagation
+void choose_form(const LayerSettings& settings, Index asked_block, bool can_keep, LayerPlan& plan);
+
+}  // namespace gpfq::job

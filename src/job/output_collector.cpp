@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// Chunks of a tile's rows are worked on by all threads, then written one by one: HDF5 takes one thread at a time.
+#include "job/output_collector.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "gpfq/base/digest.hpp"
+#include "gpfq/base/error.hpp"
+#include "gpfq/base/parallel.hpp"
+
+namespace gpfq::job {
+namespace {
+
+constexpr std::array networks{store::Network::analog, store::Network::quantized};
+
+}  // namespace
+
+OutputCollector::OutputCollector(const net::Graph& graph, const LayerPlan& layer, int last,
+                                 const net::Parameters& analog, const net::Parameters& quantized,
+                                 store::ActivationStore& store)
+    : graph_(graph), layer_(layer), last_(last), parameters_{&analog, &quantized}, store_(store) {
+  for (std::vector<double>& bounds : bounds_) bounds.assign(static_cast<std::size_t>(layer.neurons), 0.0);
+}
+
+/// Norms of the outputs, then what the chain makes of them.
+void OutputCollector::run(const quant::TilePath& path, Index chunk, const Chains& chains, Piece& piece) const {
+  for (net::Batch& batch : piece.values) batch = net::Batch(path.rows_of(chunk), {path.neurons()});
+  float* analog = piece.values[0].values.data();
+  float* quantized = piece.values[1].values.data();
+  path.outputs(chunk, analog, quantized);
+  for (Index i = 0; i < piece.values[0].values.size(); ++i) {
+    const double difference = static_cast<double>(analog[i]) - static_cast<double>(quantized[i]);
+    piece.unit.difference += difference * difference;
+    piece.unit.reference += static_cast<double>(analog[i]) * analog[i];
+  }
+  for (std::size_t network = 0; network < chains.size(); ++network) {
+    net::Batch& batch = piece.values[network];
+    batch = chains[network].run(std::move(batch));
+    piece.unit.digests[network] =
+        sha256(batch.values.data(), batch.values.size() * static_cast<Index>(sizeof(float)));
+  }
+}
+
+void OutputCollector::write(const Piece& piece, Index first_feature) {
+  for (std::size_t network = 0; network < networks.size(); ++network) {
+    const net::Batch& batch = piece.values[network];
+    const Index features = batch.sample_size();
+    for (Index i = 0; i < batch.values.size(); ++i) {
+      const Index feature = first_feature + i % features;
+      if (!std::isfinite(batch.values[i]))
+        throw_input("activations of '{}' become {} at sample {}, value {}: expected finite numbers",
+                    graph_.node(last_ - 1).name, batch.values[i], piece.first_sample + i / features, feature);
+      double& bound = bounds_[network][static_cast<std::size_t>(feature)];
+      bound = std::max(bound, std::abs(static_cast<double>(batch.values[i])));
+    }
+    store_.write_inputs(last_ - 1, networks[network], first_feature, piece.first_sample, batch);
+  }
+}
+
+void OutputCollector::take(Index tile, const quant::TilePath& path, const quant::PathShape& shape, int threads) {
+  const TileBox box = tile_box(layer_, tile);
+  const Range features{box.first_neuron, box.first_neuron + box.neurons};
+  Chains chains;  // of both networks; none where nothing is kept
+  if (last_ > layer_.node)
+    for (const net::Parameters* parameters : parameters_)
+      chains.emplace_back(graph_, layer_.node, last_, features, *parameters);
+  for (Index begin = 0; begin < shape.chunk_count(); begin += threads) {
+    std::vector<Piece> pieces(static_cast<std::size_t>(std::min<Index>(threads, shape.chunk_count() - begin)));
+    parallel_for(static_cast<Index>(pieces.size()), threads, [&](Index i) {
+      Piece& piece = pieces[static_cast<std::size_t>(i)];
+      piece.unit.tile = tile;
+      piece.unit.chunk = shape.first_chunk + begin + i;
+      piece.first_sample = piece.unit.chunk * shape.sample_chunk;
+      run(path, begin + i, chains, piece);
+    });
+    for (const Piece& piece : pieces) {
+      if (!chains.empty()) write(piece, features.begin);
+      units_.push_back(piece.unit);
+    }
+  }
+}
+
+}  // namespace gpfq::job
