@@ -19,6 +19,7 @@ namespace gpfq::job {
 namespace {
 
 constexpr Index float_bytes = sizeof(float);
+constexpr Index index_bytes = sizeof(Index);
 // Inputs per block. 128 ran up to a tenth faster on one rank (784×500, 25,000 samples: 14.0 times the column-wise
 // form where 64 gave 12.5, 32 gave 10.4), but every rank forms G and C of the whole layer, which costs b/2n of the
 // path for n neurons per rank: 64 keeps that small when a layer is shared by several ranks.
@@ -35,6 +36,8 @@ constexpr Index widest_tile = 256;
 constexpr Index most_gram_inputs = 5792;
 // A convolution's residual is kept only where a block and a tile over all rows stay below this.
 constexpr Index residual_limit_bytes = Index{256} << 20;
+// Inputs that Gram form reads at once beyond what one chunk of rows needs, where memory allows.
+constexpr Index window_floats = Index{1} << 21;
 // Floats of the widest value in a unit of samples, and of a weight tile in propagation.
 constexpr Index unit_floats = Index{1} << 18;
 constexpr Index weight_tile_floats = Index{1} << 20;
@@ -135,6 +138,26 @@ void choose_form(const LayerSettings& settings, Index block, LayerPlan& plan) {
 /// Samples whose maps must be at hand for one chunk of rows.
 Index samples_per_chunk(const LayerPlan& plan) { return ceil_div(plan.path.sample_chunk, plan.rows_per_sample) + 1; }
 
+/// Memory in Gram form: G and C of all problems; samples of the inputs; columns of patches, one set for a single
+/// problem, whose threads share it, else one per thread; a partial product per thread; tiles.
+void set_gram_memory(const net::Graph& graph, LayerPlan& plan) {
+  const Index networks = plan.path.shared ? 1 : 2;
+  const Index input_floats = element_count(graph.node(graph.node(plan.node).inputs.front()).shape);
+  const bool is_transposed_as_read = !plan.is_conv;
+  plan.window_samples = std::min(samples_per_chunk(plan), plan.path.samples / plan.rows_per_sample);
+  plan.window_sample_bytes = (networks + (is_transposed_as_read ? 1 : 0)) * input_floats * float_bytes +
+                             (plan.is_conv ? plan.rows_per_sample * index_bytes : 0);
+  const Index columns = networks * path_chunk * plan.path.inputs * float_bytes;
+  const Index partial = plan.path.block_width * plan.path.inputs * float_bytes +
+                        (plan.is_conv ? 3 * plan.rows_per_sample * index_bytes : 0);
+  plan.thread_bytes = partial + (plan.problems > 1 ? columns : 0);
+  plan.shared_bytes =
+      plan.problems * quant::GramProducts::bytes(plan.path.inputs, plan.path.block_width, plan.path.shared) +
+      plan.window_samples * plan.window_sample_bytes + (plan.problems > 1 ? 0 : columns);
+  plan.tile_bytes = quant::Tile::bytes(plan.path.inputs, plan.path.block_width, plan.tile_width) +
+                    quant::gram_path_bytes(plan.path.inputs, plan.path.block_width, plan.tile_width);
+}
+
 void set_costs(const net::Graph& graph, LayerPlan& plan) {
   const int networks = plan.path.shared ? 1 : 2;
   const double entries = static_cast<double>(plan.path.samples) * static_cast<double>(plan.path.inputs) *
@@ -143,11 +166,7 @@ void set_costs(const net::Graph& graph, LayerPlan& plan) {
   const Index window = plan.is_conv ? networks * samples_per_chunk(plan) * map_floats * float_bytes : 0;
   if (plan.form == Form::gram) {
     plan.flops = entries * gram_cost(plan);
-    plan.shared_bytes =
-        plan.problems * quant::GramProducts::bytes(plan.path.inputs, plan.path.block_width, plan.path.shared) +
-        networks * path_chunk * plan.path.inputs * float_bytes + window;
-    plan.tile_bytes = quant::Tile::bytes(plan.path.inputs, plan.path.block_width, plan.tile_width) +
-                      quant::gram_path_bytes(plan.path.inputs, plan.path.block_width, plan.tile_width);
+    set_gram_memory(graph, plan);
   } else if (plan.form == Form::residual) {
     plan.flops = entries * static_cast<double>(plan.problem_neurons) * (plan.path.shared ? 4 : 6);
     plan.shared_bytes = quant::InputBlock::bytes(plan.path) + window;
@@ -244,6 +263,24 @@ Index tiles_per_wave(const LayerPlan& layer, Index memory_per_rank) {
   return std::max<Index>(1, (memory_per_rank - layer.shared_bytes) / layer.tile_bytes);
 }
 
+GramShares gram_shares(const LayerPlan& layer, int threads, Index memory_per_rank) {
+  const Index room = memory_per_rank - layer.shared_bytes;
+  const auto at_once = [&](Index bytes) { return std::clamp<Index>(room / bytes, 1, threads); };
+  GramShares shares;
+  shares.threads = static_cast<int>(at_once(layer.thread_bytes));
+  shares.tiles = at_once(layer.tile_bytes);
+  const Index rows_bytes = shares.threads * layer.thread_bytes;
+  const Index useful = window_floats * float_bytes / layer.window_sample_bytes;
+  const Index more =
+      std::clamp<Index>((room - rows_bytes) / layer.window_sample_bytes, 0, std::max<Index>(0, useful - layer.window_samples));
+  // A chunk may begin in the middle of a sample: c chunks touch up to ceil(c·chunk/K) + 1 of them.
+  const Index samples = layer.window_samples + more;
+  shares.window_chunks = std::max<Index>(1, (samples - 1) * layer.rows_per_sample / layer.path.sample_chunk);
+  shares.bytes = layer.shared_bytes +
+                 std::max(rows_bytes + more * layer.window_sample_bytes, shares.tiles * layer.tile_bytes);
+  return shares;
+}
+
 Index samples_per_wave(const JobPlan& plan, const net::Graph& graph, int first, int last, Index memory_per_rank) {
   // A wave reads the weights once: it is worth several times their bytes, and no more, since values that leave the
   // cache between two nodes cost more than they save.
@@ -261,8 +298,9 @@ Index JobPlan::smallest_memory(std::string* reason) const {
   Index smallest = propagation_bytes;
   std::string what = fmt::format("propagating {} samples at a time needs it", sample_unit);
   for (const LayerPlan& layer : layers) {
-    if (layer.shared_bytes + layer.tile_bytes <= smallest) continue;
-    smallest = layer.shared_bytes + layer.tile_bytes;
+    const Index needed = layer.shared_bytes + std::max(layer.tile_bytes, layer.thread_bytes);
+    if (needed <= smallest) continue;
+    smallest = needed;
     const char* less = layer.form == Form::gram && layer.problems == 1
                            ? "'quantization.form': \"residual\" may need less"
                            : "a smaller 'quantization.block' or fewer samples need less";
@@ -327,13 +365,15 @@ std::string plan_table(const JobPlan& plan, const Config& config, int ranks) {
       continue;
     }
     const RankGrid grid = choose_grid(layer, config, ranks);
+    const bool is_gram = layer.form == Form::gram;
     const Index most = ShardPlan(layer.tile_count(), 1, grid.neurons).most_pieces();
-    const Index wave = std::min(tiles_per_wave(layer, config.memory_per_rank), most);
+    const GramShares shares = is_gram ? gram_shares(layer, config.threads, config.memory_per_rank) : GramShares();
+    const Index wave = std::min(is_gram ? shares.tiles : tiles_per_wave(layer, config.memory_per_rank), most);
     text += fmt::format("{:<{}} {:>8} {:>8} {:>10} {:>6} {:<9} {:>7} {:>6} {:>5} {:>6} {:>10.2f} {:>10}  {}\n", layer.name,
                         width, layer.inputs, layer.neurons, layer.path.samples, config.settings_for(layer.name).levels,
                         form_name(layer.form), fmt::format("{}x{}", grid.neurons, grid.samples), layer.path.block_width,
                         layer.tile_width, ceil_div(most, wave), layer.flops * 1e-9,
-                        format_bytes(layer.shared_bytes + wave * layer.tile_bytes), layer.reason);
+                        format_bytes(is_gram ? shares.bytes : layer.shared_bytes + wave * layer.tile_bytes), layer.reason);
   }
   std::string reason;
   const Index smallest = plan.smallest_memory(&reason);

@@ -44,6 +44,24 @@ net::Graph graph_of(const std::vector<Index>& widths) {
   return graph;
 }
 
+/// A 3×3 convolution of 64 maps of side × side, padded, by its shapes alone.
+net::Graph conv_graph(Index side, Index groups) {
+  net::Graph graph;
+  graph.nodes.resize(2);
+  graph.nodes[0].name = "input";
+  graph.nodes[0].shape = {64, side, side};
+  net::Node& conv = graph.nodes[1];
+  conv.name = "conv";
+  conv.op = net::Op::conv;
+  conv.inputs = {0};
+  conv.shape = {64, side, side};
+  conv.attributes = {{"pads", {1, 1, 1, 1}}, {"groups", {static_cast<double>(groups)}}};
+  conv.parameters["weight"] = "conv.weight";
+  graph.tensors["conv.weight"] = {64, 64 / groups, 3, 3};
+  graph.output = 1;
+  return graph;
+}
+
 /// What results depend on.
 std::string numbers_of(const JobPlan& plan) {
   std::string text = fmt::format("unit {} chunk {} tile {};", plan.sample_unit, plan.sample_chunk, plan.neuron_tile);
@@ -139,6 +157,36 @@ TEST(Waves, FillTheMemoryAndNoMore) {
   const Index unit = plan.sample_unit * propagation_bytes_per_sample(graph, 0, 2);
   EXPECT_EQ(samples_per_wave(plan, graph, 0, 2, plan.weight_tile_bytes + 3 * unit), 3 * plan.sample_unit);
   EXPECT_EQ(samples_per_wave(plan, graph, 0, 2, plan.weight_tile_bytes + 3 * unit - 1), 2 * plan.sample_unit);
+}
+
+TEST(GramMemory, HoldsForAnyNumberOfThreads) {
+  for (const Index groups : {1, 8, 64})
+    for (const char* kind : {"filters", "channelwise"})
+      for (const Index side : {3, 28})
+        for (const int threads : {1, 3, 16}) {
+          const Json more = {{"quantization", {{"form", "gram"}, {"conv", kind}}}, {"threads", threads}};
+          const JobPlan plan = make_plan(conv_graph(side, groups), config_with(more), 500);
+          const LayerPlan& layer = plan.layers[0];
+          ASSERT_EQ(layer.form, Form::gram);
+          const Index smallest = layer.shared_bytes + std::max(layer.tile_bytes, layer.thread_bytes);
+          EXPECT_GE(plan.smallest_memory(), smallest);
+          for (const Index memory : {smallest, smallest + layer.thread_bytes, smallest + layer.window_sample_bytes,
+                                     2 * smallest, 10 * smallest, Index{1} << 40}) {
+            const GramShares shares = gram_shares(layer, threads, memory);
+            EXPECT_LE(shares.bytes, memory);
+            EXPECT_GE(shares.bytes, layer.shared_bytes + shares.threads * layer.thread_bytes);
+            EXPECT_GE(shares.bytes, layer.shared_bytes + shares.tiles * layer.tile_bytes);
+            EXPECT_GE(shares.window_chunks, 1);
+          }
+          const GramShares most = gram_shares(layer, threads, Index{1} << 40);
+          EXPECT_EQ(most.threads, threads);
+          EXPECT_EQ(most.tiles, threads);
+          // Where problems are many, every thread has a chunk of one problem's columns.
+          if (layer.problems > 1) {
+            EXPECT_GE(layer.thread_bytes, layer.path.sample_chunk * layer.path.inputs * 4);
+            EXPECT_LT(gram_shares(layer, 16, smallest + layer.thread_bytes).threads, 16);
+          }
+        }
 }
 
 TEST(Shards, CoverEveryNeuronOnceOnAnyNumberOfRanks) {

@@ -43,6 +43,9 @@ struct LayerPlan {
   double flops = 0;        ///< of the path
   Index shared_bytes = 0;  ///< memory of a rank for what its tiles share: a block, or G and C and a chunk of rows
   Index tile_bytes = 0;    ///< memory of one tile
+  Index thread_bytes = 0;  ///< Gram form: memory of one thread that makes patches and products
+  Index window_samples = 0;       ///< Gram form: samples whose inputs must be at hand for a chunk of rows
+  Index window_sample_bytes = 0;  ///< ... and memory of one of them
 
   [[nodiscard]] Index tiles_per_problem() const { return ceil_div(problem_neurons, tile_width); }
   [[nodiscard]] Index tile_count() const { return problems * tiles_per_problem(); }
@@ -51,7 +54,7 @@ struct LayerPlan {
   void serialize(Archive& archive, unsigned /*version*/) {
     archive& node& name& tensor& quantized& method& form& reason& is_conv& channelwise& inputs& neurons& rows_per_sample&
         problems& problem_neurons& groups& path.samples& path.inputs& path.block_width& path.sample_chunk& path.shared&
-            tile_width& flops& shared_bytes& tile_bytes;
+            tile_width& flops& shared_bytes& tile_bytes& thread_bytes& window_samples& window_sample_bytes;
   }
 };
 
@@ -101,6 +104,15 @@ struct JobPlan {
 
 /// Tiles of a layer that a rank keeps in memory at once, at least 1.
 [[nodiscard]] Index tiles_per_wave(const LayerPlan& layer, Index memory_per_rank);
+
+/// What a rank does at once in Gram form, so that memory_per_rank holds. Results do not depend on it.
+struct GramShares {
+  int threads = 1;         ///< that make patches and products
+  Index window_chunks = 1; ///< chunks of rows whose samples are read together
+  Index tiles = 1;         ///< tiles in memory together
+  Index bytes = 0;         ///< what all that takes
+};
+[[nodiscard]] GramShares gram_shares(const LayerPlan& layer, int threads, Index memory_per_rank);
 
 /// Samples, a multiple of the unit and at least one unit, that a rank propagates at once through nodes first .. last−1.
 [[nodiscard]] Index samples_per_wave(const JobPlan& plan, const net::Graph& graph, int first, int last,
