@@ -8,6 +8,7 @@
 #include "gpfq/base/system.hpp"
 #include "gpfq/quant/gram_path.hpp"
 #include "job/layer_path.hpp"
+#include "job/tile_rows.hpp"
 
 namespace gpfq::job {
 namespace {
@@ -100,6 +101,8 @@ void add_rows(const LayerTask& task, const LayerRows& rows, Products& products, 
 void run_tiles(const LayerTask& task, const Products& products, RankReport& report) {
   const LayerPlan& layer = task.layer;
   const Range tiles = ShardPlan(layer.tile_count(), 1, task.comm.size()).pieces_of(task.comm.rank());
+  const bool shares_rows = layer.problems > 1;
+  TileRows shared_rows(task, report);
   const Index wave_tiles = gram_shares(layer, task.threads, task.memory_per_rank).tiles;
   for (Index begin = tiles.begin; begin < tiles.end; begin += wave_tiles) {
     const Range wave{begin, std::min(tiles.end, begin + wave_tiles)};
@@ -109,7 +112,10 @@ void run_tiles(const LayerTask& task, const Products& products, RankReport& repo
       const TileBox box = tile_box(layer, tile);
       paths.push_back(std::make_unique<quant::Tile>(layer.path.inputs, layer.path.block_width, layer.tile_width,
                                                     alphabets_of(task, box)));
-      read_tile_weights(task, box, paths.back()->weights());
+      if (shares_rows)
+        shared_rows.read(box, paths.back()->weights());
+      else
+        read_tile_weights(task, box, paths.back()->weights());
     }
     report.seconds["read"] += reading.seconds();
     Stopwatch advancing;
@@ -121,10 +127,15 @@ void run_tiles(const LayerTask& task, const Products& products, RankReport& repo
     Stopwatch writing;
     for (Index tile = wave.begin; tile < wave.end; ++tile) {
       const quant::Tile& path = *paths[static_cast<std::size_t>(tile - wave.begin)];
-      finish_tile(task, tile_box(layer, tile), path.codes(), path.saturated(), path.zeros(), report);
+      const TileBox box = tile_box(layer, tile);
+      if (shares_rows)
+        shared_rows.finish(box, path);
+      else
+        finish_tile(task, box, path.codes(), path.saturated(), path.zeros(), report);
     }
     report.seconds["write"] += writing.seconds();
   }
+  shared_rows.flush();
 }
 
 }  // namespace

@@ -38,6 +38,8 @@ constexpr Index most_gram_inputs = 5792;
 constexpr Index residual_limit_bytes = Index{256} << 20;
 // Inputs that Gram form reads at once beyond what one chunk of rows needs, where memory allows.
 constexpr Index window_floats = Index{1} << 21;
+// Rows of weights and codes that small tiles read and write together, where a tile is not higher than that.
+constexpr Index row_group_bytes = Index{1} << 20;
 // Floats of the widest value in a unit of samples, and of a weight tile in propagation.
 constexpr Index unit_floats = Index{1} << 18;
 constexpr Index weight_tile_floats = Index{1} << 20;
@@ -79,10 +81,12 @@ void set_problems(const net::Graph& graph, const net::Node& node, const Config& 
     const double used = std::round(config.patch_fraction * static_cast<double>(geometry.positions()));
     plan.rows_per_sample = std::clamp<Index>(static_cast<Index>(used), 1, geometry.positions());
     plan.groups = geometry.groups;
-    plan.channelwise = config.channelwise;
-    plan.problems = plan.channelwise ? geometry.channels : geometry.groups;
-    plan.problem_neurons = plan.neurons / geometry.groups;
-    if (plan.channelwise) plan.path.inputs = geometry.kernel_height * geometry.kernel_width;
+    if (plan.method == Method::gpfq) {  // rounding has no path, so that a layer is one problem
+      plan.channelwise = config.channelwise;
+      plan.problems = plan.channelwise ? geometry.channels : geometry.groups;
+      plan.problem_neurons = plan.neurons / geometry.groups;
+      if (plan.channelwise) plan.path.inputs = geometry.kernel_height * geometry.kernel_width;
+    }
   }
   plan.path.samples = samples * plan.rows_per_sample;
   plan.path.sample_chunk = path_chunk;
@@ -139,7 +143,8 @@ void choose_form(const LayerSettings& settings, Index block, LayerPlan& plan) {
 Index samples_per_chunk(const LayerPlan& plan) { return ceil_div(plan.path.sample_chunk, plan.rows_per_sample) + 1; }
 
 /// Memory in Gram form: G and C of all problems; samples of the inputs; columns of patches, one set for a single
-/// problem, whose threads share it, else one per thread; a partial product per thread; tiles.
+/// problem, whose threads share it, else one per thread; a partial product per thread; tiles, and the rows that those of
+/// several problems share.
 void set_gram_memory(const net::Graph& graph, LayerPlan& plan) {
   const Index networks = plan.path.shared ? 1 : 2;
   const Index input_floats = element_count(graph.node(graph.node(plan.node).inputs.front()).shape);
@@ -153,7 +158,8 @@ void set_gram_memory(const net::Graph& graph, LayerPlan& plan) {
   plan.thread_bytes = partial + (plan.problems > 1 ? columns : 0);
   plan.shared_bytes =
       plan.problems * quant::GramProducts::bytes(plan.path.inputs, plan.path.block_width, plan.path.shared) +
-      plan.window_samples * plan.window_sample_bytes + (plan.problems > 1 ? 0 : columns);
+      plan.window_samples * plan.window_sample_bytes +
+      (plan.problems > 1 ? rows_together(plan) * plan.inputs * (float_bytes + 1) : columns);
   plan.tile_bytes = quant::Tile::bytes(plan.path.inputs, plan.path.block_width, plan.tile_width) +
                     quant::gram_path_bytes(plan.path.inputs, plan.path.block_width, plan.tile_width);
 }
@@ -234,14 +240,21 @@ std::string form_name(Form form) {
 }
 
 TileBox tile_box(const LayerPlan& layer, Index tile) {
+  const Index channels = layer.channelwise ? layer.problems / layer.groups : 1;  // problems with the same neurons
+  const Index channel = tile % channels;
+  const Index group = tile / channels / layer.tiles_per_problem();
+  const Index first = tile / channels % layer.tiles_per_problem() * layer.tile_width;
   TileBox box;
-  box.problem = tile / layer.tiles_per_problem();
-  const Index first = tile % layer.tiles_per_problem() * layer.tile_width;
-  const Index per_group = layer.problems / layer.groups;  // channelwise: channels of a group
-  box.first_neuron = box.problem / per_group * layer.problem_neurons + first;
+  box.problem = group * channels + channel;
+  box.first_neuron = group * layer.problem_neurons + first;
   box.neurons = std::min(layer.tile_width, layer.problem_neurons - first);
-  box.first_input = layer.channelwise ? box.problem % per_group * layer.path.inputs : 0;
+  box.first_input = channel * layer.path.inputs;
+  box.inputs = layer.path.inputs;
   return box;
+}
+
+Index rows_together(const LayerPlan& layer) {
+  return std::max(layer.tile_width, row_group_bytes / (layer.inputs * (float_bytes + 1)));
 }
 
 std::vector<bool> differing_nodes(const net::Graph& graph, const std::vector<bool>& quantized) {

@@ -159,6 +159,29 @@ TEST(Waves, FillTheMemoryAndNoMore) {
   EXPECT_EQ(samples_per_wave(plan, graph, 0, 2, plan.weight_tile_bytes + 3 * unit - 1), 2 * plan.sample_unit);
 }
 
+TEST(Tiles, CoverEveryWeightOnceAndChannelsOfTheSameNeuronsFollowEachOther) {
+  for (const Index groups : {1, 8, 64})
+    for (const char* kind : {"filters", "channelwise"}) {
+      const JobPlan plan = make_plan(conv_graph(5, groups), config_with({{"quantization", {{"conv", kind}}}}), 50);
+      const LayerPlan& layer = plan.layers[0];
+      std::vector<int> covered(static_cast<std::size_t>(layer.neurons * layer.inputs));
+      Index runs = 0;  // of tiles with the same neurons
+      TileBox before;
+      for (Index tile = 0; tile < layer.tile_count(); ++tile) {
+        const TileBox box = tile_box(layer, tile);
+        const bool is_beside = tile > 0 && box.first_neuron == before.first_neuron &&
+                               box.first_input == before.first_input + before.inputs;
+        runs += is_beside ? 0 : 1;
+        before = box;
+        for (Index j = box.first_neuron; j < box.first_neuron + box.neurons; ++j)
+          for (Index t = box.first_input; t < box.first_input + box.inputs; ++t)
+            ++covered[static_cast<std::size_t>(j * layer.inputs + t)];
+      }
+      EXPECT_TRUE(std::all_of(covered.begin(), covered.end(), [](int times) { return times == 1; }));
+      EXPECT_EQ(runs, layer.groups * layer.tiles_per_problem());
+    }
+}
+
 TEST(GramMemory, HoldsForAnyNumberOfThreads) {
   for (const Index groups : {1, 8, 64})
     for (const char* kind : {"filters", "channelwise"})

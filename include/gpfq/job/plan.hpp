@@ -64,8 +64,13 @@ struct TileBox {
   Index first_neuron = 0;
   Index neurons = 0;
   Index first_input = 0;  ///< among a neuron's weights
+  Index inputs = 0;
 };
+/// Channelwise, the channels of the same neurons follow each other.
 [[nodiscard]] TileBox tile_box(const LayerPlan& layer, Index tile);
+
+/// Rows of weights that a layer with several problems reads, and whose codes it writes, together.
+[[nodiscard]] Index rows_together(const LayerPlan& layer);
 
 /// The whole job.
 struct JobPlan {
