@@ -40,6 +40,9 @@ constexpr Index residual_limit_bytes = Index{256} << 20;
 constexpr Index window_floats = Index{1} << 21;
 // Rows of weights and codes that small tiles read and write together, where a tile is not higher than that.
 constexpr Index row_group_bytes = Index{1} << 20;
+// What HDF5 adds to a file and to a dataset, at most (2 KiB and 0.6 KiB were seen).
+constexpr Index file_overhead_bytes = 16384;
+constexpr Index dataset_overhead_bytes = 1024;
 // Floats of the widest value in a unit of samples, and of a weight tile in propagation.
 constexpr Index unit_floats = Index{1} << 18;
 constexpr Index weight_tile_floats = Index{1} << 20;
@@ -337,6 +340,12 @@ JobPlan plan_propagation(const net::Graph& graph, const Config& config) {
   return plan;
 }
 
+Index model_file_bytes(const net::Graph& graph) {
+  Index bytes = file_overhead_bytes + 2 * static_cast<Index>(net::to_json(graph).size());
+  for (const auto& [name, shape] : graph.tensors) bytes += element_count(shape) * float_bytes + dataset_overhead_bytes;
+  return bytes;
+}
+
 JobPlan make_plan(const net::Graph& graph, const Config& config, Index samples) {
   check_rules(graph, config);
   JobPlan plan = propagation_numbers(graph);
@@ -354,11 +363,12 @@ JobPlan make_plan(const net::Graph& graph, const Config& config, Index samples) 
                 plan.layers.size(), plan.layers.size());
   Index before = 0;
   for (const LayerPlan* layer : plan.quantized_layers()) {
-    Index floats = 0;
-    for (const int live : net::live_at(graph, layer->node)) floats += element_count(graph.node(live).shape);
+    Index bytes = 0;
+    for (const int live : net::live_at(graph, layer->node))
+      bytes += element_count(graph.node(live).shape) * samples * float_bytes + file_overhead_bytes;
     // The old and the new activations stand side by side while they are propagated.
-    plan.store_bytes = std::max(plan.store_bytes, 2 * (before + floats) * samples * float_bytes);
-    before = floats;
+    plan.store_bytes = std::max(plan.store_bytes, 2 * (before + bytes));
+    before = bytes;
   }
   for (const auto& [name, shape] : graph.tensors) plan.output_bytes += element_count(shape) * float_bytes;
   check_memory(plan, config);
@@ -391,7 +401,8 @@ std::string plan_table(const JobPlan& plan, const Config& config, int ranks) {
   std::string reason;
   const Index smallest = plan.smallest_memory(&reason);
   text += fmt::format("{} ranks; smallest memory_per_rank {} ({} bytes: {}); scratch on disk {}, results {}\n", ranks,
-                      format_bytes(smallest), smallest, reason, format_bytes(plan.store_bytes),
+                      format_bytes(smallest), smallest, reason,
+                      format_bytes(plan.store_bytes + plan.model_copy_bytes),
                       format_bytes(plan.output_bytes));
   return text;
 }

@@ -82,6 +82,7 @@ struct JobPlan {
   Index weight_tile_bytes = 0;   ///< of a weight tile and a chunk's product in propagation
   Index propagation_bytes = 0;   ///< smallest memory of a rank for propagation: one unit in both networks
   Index store_bytes = 0;         ///< most that activations take on disk at a time
+  Index model_copy_bytes = 0;    ///< of the float model in scratch; 0 where the given file serves
   Index output_bytes = 0;        ///< of quantized.h5 (and of an imported model)
 
   /// Smallest memory_per_rank that the job runs in, and what asks for it.
@@ -91,7 +92,8 @@ struct JobPlan {
 
   template <class Archive>
   void serialize(Archive& archive, unsigned /*version*/) {
-    archive& samples& layers& sample_unit& sample_chunk& neuron_tile& weight_tile_bytes& propagation_bytes& store_bytes& output_bytes;
+    archive& samples& layers& sample_unit& sample_chunk& neuron_tile& weight_tile_bytes& propagation_bytes& store_bytes&
+        model_copy_bytes& output_bytes;
   }
 };
 
@@ -99,6 +101,9 @@ struct JobPlan {
 /// @throws Error (input): nothing to quantize, a rule that matches no layer, memory_per_rank too small (naming the
 /// smallest that does, and what would need less).
 [[nodiscard]] JobPlan make_plan(const net::Graph& graph, const Config& config, Index samples);
+
+/// What the float model takes in a file of its own, at most: tensors, the graph's text, HDF5's tables.
+[[nodiscard]] Index model_file_bytes(const net::Graph& graph);
 
 /// The part of a plan that propagation alone needs (evaluation of a model): chunks, tiles and their memory.
 /// @throws Error (input): memory_per_rank too small.
