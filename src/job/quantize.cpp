@@ -91,6 +91,8 @@ void QuantizeJob::prepare() {
     const Samples calibration(config.calibration, config.preprocess, input_shape);
     if (config.evaluation) check_evaluation(*config.evaluation, config.preprocess, graph);
     plan_ = make_plan(graph, config, calibration.count());
+    for (const LayerPlan* layer : plan_.quantized_layers())
+      static_cast<void>(choose_grid(*layer, config, comm_.size()));  // a grid of other ranks ends the job here
     if (imported) plan_.model_copy_bytes = model_file_bytes(graph);
     workspace_ = std::make_unique<Workspace>(config.output, config.scratch, options_.overwrite, plan_.output_bytes,
                                              plan_.store_bytes + plan_.model_copy_bytes);
@@ -277,10 +279,11 @@ std::string QuantizeJob::finish() {
     report_.seconds = elapsed_.seconds();
     write_file_atomically(config.output / "report.csv", report_csv(report_));
     write_file_atomically(config.output / "report.json", report_json(report_));
-    workspace_->release();
     table = report_table(report_);
     log_.line(fmt::format("done in {:.2f} s, at most {} in scratch, codes_sha256 {}", report_.seconds,
                           format_bytes(report_.scratch_peak_bytes), report_.codes_sha256));
+    log_.finish();
+    workspace_->release();
   });
   return table;
 }

@@ -81,11 +81,8 @@ void Workspace::make_folder(const std::filesystem::path& folder) {
 Workspace::~Workspace() {
   std::error_code ignored;
   std::filesystem::remove_all(scratch_, ignored);
-  if (!succeeded_) {
-    std::filesystem::remove(output_ / "quantized.h5.partial", ignored);
-    // A folder that was there keeps everything else, an earlier run's results too.
-    if (std::find(made_.begin(), made_.end(), output_) != made_.end()) std::filesystem::remove(output_ / "log", ignored);
-  }
+  if (!succeeded_)
+    for (const char* name : {"quantized.h5.partial", "log.partial"}) std::filesystem::remove(output_ / name, ignored);
   for (auto folder = made_.rbegin(); folder != made_.rend(); ++folder)
     std::filesystem::remove(*folder, ignored);  // empty ones only
 }

@@ -427,6 +427,25 @@ TEST(BadInput, ActivationsThatOverflowAreNamed) {
   EXPECT_TRUE(mentions(large.refusal("ranks"), "below 1e15"));
 }
 
+TEST(BadInput, AGridOfOtherRanksIsRefusedBeforeAnythingIsWritten) {
+  const JobFolder job(world(), test::random_mlp({10, 8, 3}, 23), random_inputs(20, 10, 24));
+  static_cast<void>(job.run(world(), "run"));
+  const std::string log = test::read_text(job / "run/log");
+  const std::string grid = fmt::format("quantization.grid={}x2", world().size());
+  std::string message;
+  try {
+    static_cast<void>(quantize(world(), {job / "job.json", {"output=run", grid}, true}));
+  } catch (const mpi::AgreedError& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::input);
+    message = error.what();
+  }
+  EXPECT_TRUE(mentions(message, fmt::format("{} ranks; there are {}", 2 * world().size(), world().size())));
+  world().barrier();
+  EXPECT_TRUE(test::read_text(job / "run/log") == log);
+  EXPECT_FALSE(std::filesystem::exists(job / "run/scratch"));
+  world().barrier();
+}
+
 TEST(BadInput, AQuantizedModelIsNotQuantizedAgain) {
   const JobFolder job(world(), test::random_mlp({4, 3}, 27), random_inputs(20, 4, 28));
   static_cast<void>(job.run(world(), "first"));
@@ -462,6 +481,7 @@ TEST(Job, AFailedRunLeavesTheOneBeforeAsItWas) {
   static_cast<void>(job.run(world(), "run"));
   const std::string report = test::read_text(job / "run/report.json");
   const std::string codes = test::read_text(job / "run/quantized.h5");
+  const std::string log = test::read_text(job / "run/log");
   world().barrier();
   world().agree([&] {
     if (!world().is_root()) return;
@@ -474,6 +494,7 @@ TEST(Job, AFailedRunLeavesTheOneBeforeAsItWas) {
   EXPECT_EQ(test::listing(job / "run"), "log quantized.h5 report.csv report.json");
   EXPECT_EQ(test::read_text(job / "run/report.json"), report);
   EXPECT_TRUE(test::read_text(job / "run/quantized.h5") == codes);
+  EXPECT_EQ(test::read_text(job / "run/log"), log);
   world().barrier();
 }
 
