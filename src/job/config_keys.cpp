@@ -38,6 +38,7 @@ const std::vector<ConfigKey>& config_keys() {
                                                        "channel's kernel by itself, as the paper's code does)"},
       {"quantization.patch_fraction", "number", "1", "", "share of a convolution's output positions to use, drawn at "
                                                          "random per sample"},
+      {"quantization.patch_seed", "integer", "0", "", "seed of that draw, which is the same for both networks"},
       {"quantization.fold_batchnorm", "boolean", "true", "", "fold BatchNormalization into the layer directly before it"},
       {"quantization.layers", "objects", "[]", "", "overrides: match (regular expression for the whole layer name) with "
                                                  "skip, method, levels, bits, radius, form; the last match wins"},

@@ -43,7 +43,7 @@ void extract_both(const LayerTask& task, const LayerRows& rows, const LayerRows:
     const Index begin = piece % pieces * columns_per_piece;
     const Range range{begin, std::min(inputs, begin + columns_per_piece)};
     float* out = (is_quantized ? columns.quantized : columns.analog).data() + begin * stride;
-    rows.extract(is_quantized ? quantized : window.analog, window.first_sample, problem, chunk, range, out, stride);
+    rows.extract(window, is_quantized ? quantized : window.analog, problem, chunk, range, out, stride);
   });
 }
 

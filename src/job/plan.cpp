@@ -9,6 +9,7 @@
 #include <regex>
 
 #include "gpfq/base/error.hpp"
+#include "gpfq/base/random.hpp"
 #include "gpfq/base/text.hpp"
 #include "gpfq/net/patches.hpp"
 #include "gpfq/quant/gram_path.hpp"
@@ -120,7 +121,9 @@ void choose_form(const LayerSettings& settings, Index block, LayerPlan& plan) {
     plan.reason = "method msq";
   } else if (plan.problems > 1) {
     plan.form = Form::gram;
-    plan.reason = plan.channelwise ? "one problem per input channel" : "one problem per group";
+    plan.reason = fmt::format("{}one problem per {}",
+                              settings.form == FormChoice::residual ? "pinned residual does not apply: " : "",
+                              plan.channelwise ? "input channel" : "group");
   } else if (settings.form != FormChoice::automatic) {
     plan.form = settings.form == FormChoice::gram ? Form::gram : Form::residual;
     plan.reason = "pinned";
@@ -185,7 +188,9 @@ void set_costs(const net::Graph& graph, LayerPlan& plan) {
   }
 }
 
-LayerPlan plan_layer(const net::Graph& graph, int index, const Config& config, Index samples, bool shared) {
+/// @param ordinal  among the linear layers: folding leaves it as it is
+LayerPlan plan_layer(const net::Graph& graph, int index, std::size_t ordinal, const Config& config, Index samples,
+                     bool shared) {
   const net::Node& node = graph.node(index);
   const LayerSettings settings = config.settings_for(node.name);
   LayerPlan plan;
@@ -195,6 +200,7 @@ LayerPlan plan_layer(const net::Graph& graph, int index, const Config& config, I
   plan.quantized = !settings.skip;
   plan.method = settings.method;
   plan.path.shared = shared;
+  plan.patch_seed = random_bits(config.patch_seed, ordinal);
   set_problems(graph, node, config, samples, plan);
   choose_form(settings, config.block > 0 ? config.block : default_block, plan);
   const Index usual = plan.form == Form::gram ? default_panel : default_block;
@@ -317,9 +323,13 @@ Index JobPlan::smallest_memory(std::string* reason) const {
     const Index needed = layer.shared_bytes + std::max(layer.tile_bytes, layer.thread_bytes);
     if (needed <= smallest) continue;
     smallest = needed;
-    const char* less = layer.form == Form::gram && layer.problems == 1
-                           ? "'quantization.form': \"residual\" may need less"
-                           : "a smaller 'quantization.block' or fewer samples need less";
+    const std::string less =
+        layer.form != Form::gram ? "a smaller 'quantization.block' or fewer samples need less"
+        : layer.problems == 1
+            ? "'quantization.form': \"residual\" may need less"
+            : fmt::format("it keeps G and C of {} problems and {} samples of its inputs; 'skip' in 'quantization.layers' "
+                          "leaves it out",
+                          layer.problems, layer.window_samples);
     what = fmt::format("layer '{}' in {} form needs it: {} inputs, {} rows, tiles of {} neurons; {}", layer.name,
                        form_name(layer.form), layer.path.inputs, layer.path.samples, layer.tile_width, less);
   }
@@ -355,7 +365,7 @@ JobPlan make_plan(const net::Graph& graph, const Config& config, Index samples) 
     const net::Node& node = graph.node(index);
     if (!net::is_linear(node.op)) continue;
     const bool shared = !differing_nodes(graph, quantized)[static_cast<std::size_t>(node.inputs.front())];
-    plan.layers.push_back(plan_layer(graph, index, config, samples, shared));
+    plan.layers.push_back(plan_layer(graph, index, plan.layers.size(), config, samples, shared));
     quantized[static_cast<std::size_t>(index)] = plan.layers.back().quantized;
   }
   if (plan.quantized_layers().empty())

@@ -117,6 +117,17 @@ TEST(Convolutions, GiveTheSameCodesWithManyThreadsInTheSmallestMemory) {
   }
 }
 
+TEST(Convolutions, TheSeedOfPatchesChoosesThem) {
+  const JobFolder folder(world(), branching_network(), random_inputs(samples, 3 * 5 * 7, 3),
+                         {{"levels", 7}, {"patch_fraction", 0.3}});
+  const nlohmann::json usual = folder.run(world(), "usual");
+  const nlohmann::json zero = folder.run(world(), "zero", {"quantization.patch_seed=0"});
+  const nlohmann::json other = folder.run(world(), "other", {"quantization.patch_seed=1"});
+  if (!world().is_root()) return;
+  EXPECT_EQ(usual.at("codes_sha256"), zero.at("codes_sha256"));
+  EXPECT_NE(usual.at("codes_sha256"), other.at("codes_sha256"));
+}
+
 TEST(Convolutions, FirstLayerIsThePathOverPatches) {
   const net::Model model = branching_network();
   const Eigen::MatrixXf inputs = random_inputs(samples, 3 * 5 * 7, 3);

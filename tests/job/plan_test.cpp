@@ -44,20 +44,20 @@ net::Graph graph_of(const std::vector<Index>& widths) {
   return graph;
 }
 
-/// A 3×3 convolution of 64 maps of side × side, padded, by its shapes alone.
-net::Graph conv_graph(Index side, Index groups) {
+/// A 3×3 convolution of `channels` maps of side × side into as many, padded, by its shapes alone.
+net::Graph conv_graph(Index side, Index groups, Index channels = 64) {
   net::Graph graph;
   graph.nodes.resize(2);
   graph.nodes[0].name = "input";
-  graph.nodes[0].shape = {64, side, side};
+  graph.nodes[0].shape = {channels, side, side};
   net::Node& conv = graph.nodes[1];
   conv.name = "conv";
   conv.op = net::Op::conv;
   conv.inputs = {0};
-  conv.shape = {64, side, side};
+  conv.shape = {channels, side, side};
   conv.attributes = {{"pads", {1, 1, 1, 1}}, {"groups", {static_cast<double>(groups)}}};
   conv.parameters["weight"] = "conv.weight";
-  graph.tensors["conv.weight"] = {64, 64 / groups, 3, 3};
+  graph.tensors["conv.weight"] = {channels, channels / groups, 3, 3};
   graph.output = 1;
   return graph;
 }
@@ -182,6 +182,23 @@ TEST(Tiles, CoverEveryWeightOnceAndChannelsOfTheSameNeuronsFollowEachOther) {
     }
 }
 
+TEST(Plan, SaysThatAPinnedResidualFormDoesNotApplyToSeveralProblems) {
+  const auto layer_of = [](Index groups, const Json& quantization) {
+    return make_plan(conv_graph(7, groups), config_with({{"quantization", quantization}}), 50).layers[0];
+  };
+  EXPECT_EQ(layer_of(64, {{"form", "residual"}}).reason, "pinned residual does not apply: one problem per group");
+  EXPECT_EQ(layer_of(1, {{"form", "residual"}, {"conv", "channelwise"}}).reason,
+            "pinned residual does not apply: one problem per input channel");
+  EXPECT_EQ(layer_of(64, {{"form", "gram"}}).reason, "one problem per group");
+  EXPECT_EQ(layer_of(1, {{"form", "residual"}}).reason, "pinned");
+  const std::string refused = input_error(
+      [&] { static_cast<void>(make_plan(conv_graph(2, 2, 1024), config_with({{"memory_per_rank", 10000000}}), 50)); });
+  EXPECT_TRUE(mentions(refused, "in gram form"));
+  EXPECT_TRUE(mentions(refused, "G and C of 2 problems"));
+  EXPECT_FALSE(mentions(refused, "quantization.form"));
+  EXPECT_FALSE(mentions(refused, "quantization.block"));
+}
+
 TEST(GramMemory, HoldsForAnyNumberOfThreads) {
   for (const Index groups : {1, 8, 64})
     for (const char* kind : {"filters", "channelwise"})
@@ -259,6 +276,31 @@ TEST(Plan, PropagationAloneNeedsNoLayers) {
   const Index smallest = plan.smallest_memory();
   EXPECT_NO_THROW(static_cast<void>(plan_propagation(graph, config_with({{"memory_per_rank", smallest}}))));
   EXPECT_THROW(static_cast<void>(plan_propagation(graph, config_with({{"memory_per_rank", smallest - 1}}))), Error);
+}
+
+TEST(Plan, PatchesAreDrawnByTheLayersOrdinalAndTheSeed) {
+  // A node between two layers, as a normalization that folding takes away, makes no difference.
+  net::Graph plain = graph_of({4, 3, 2});
+  net::Graph longer = plain;
+  longer.nodes.insert(longer.nodes.begin() + 2, longer.nodes[1]);
+  longer.nodes[2].name = "relu";
+  longer.nodes[2].op = net::Op::relu;
+  longer.nodes[2].inputs = {1};
+  longer.nodes[2].parameters.clear();
+  longer.nodes[3].inputs = {2};
+  longer.output = 3;
+  const auto seeds = [](const net::Graph& graph, int seed) {
+    std::vector<std::uint64_t> found;
+    for (const LayerPlan& layer :
+         make_plan(graph, config_with({{"quantization", {{"patch_seed", seed}}}}), 10).layers)
+      found.push_back(layer.patch_seed);
+    return found;
+  };
+  const auto first = seeds(plain, 0);
+  EXPECT_NE(first[0], first[1]);
+  EXPECT_EQ(first, seeds(longer, 0));
+  EXPECT_NE(first[0], seeds(plain, 1)[0]);
+  EXPECT_NE(first[1], seeds(plain, 1)[1]);
 }
 
 TEST(PlanErrors, RulesThatMatchNothing) {

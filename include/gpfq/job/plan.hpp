@@ -35,6 +35,7 @@ struct LayerPlan {
   Index inputs = 0;        ///< weights per neuron (filter)
   Index neurons = 0;       ///< n, filters of a convolution
   Index rows_per_sample = 1;  ///< output positions used
+  std::uint64_t patch_seed = 0;  ///< of the draw of these positions
   Index problems = 1;
   Index problem_neurons = 0;  ///< neurons of one problem
   Index groups = 1;           ///< of the convolution
@@ -52,7 +53,7 @@ struct LayerPlan {
 
   template <class Archive>
   void serialize(Archive& archive, unsigned /*version*/) {
-    archive& node& name& tensor& quantized& method& form& reason& is_conv& channelwise& inputs& neurons& rows_per_sample&
+    archive& node& name& tensor& quantized& method& form& reason& is_conv& channelwise& inputs& neurons& rows_per_sample& patch_seed&
         problems& problem_neurons& groups& path.samples& path.inputs& path.block_width& path.sample_chunk& path.shared&
             tile_width& flops& shared_bytes& tile_bytes& thread_bytes& window_samples& window_sample_bytes;
   }
