@@ -120,6 +120,16 @@ int ModelBuilder::add_map_subsampling(const std::string& name, int input, Index 
              {input});
 }
 
+int ModelBuilder::add_slice(const std::string& name, int input, std::size_t axis, Index start, Index count) {
+  if (start == 0 && count == shape(input).at(axis)) return input;
+  return add({.name = name,
+              .op = net::Op::slice,
+              .attributes = {{"axis", {static_cast<double>(axis)}},
+                             {"start", {static_cast<double>(start)}},
+                             {"count", {static_cast<double>(count)}}}},
+             {input});
+}
+
 void ModelBuilder::add_bias(int index, net::TensorSource bias) {
   Parameters parameters;
   parameters.emplace("bias", std::move(bias));

@@ -46,6 +46,9 @@ class ModelBuilder {
   /// Along height and width of a feature map such nodes in a row become one.
   int add_subsampling(const std::string& name, int input, std::size_t axis, Index step);
 
+  /// `count` values from `start` on along `axis`; nothing where these are all.
+  int add_slice(const std::string& name, int input, std::size_t axis, Index start, Index count);
+
   /// Gives a dense or conv node that has none a bias; its shape is checked.
   void add_bias(int index, net::TensorSource bias);
 

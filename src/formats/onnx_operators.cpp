@@ -125,12 +125,13 @@ std::optional<net::Op> gated_op(const Call& call, int x, int gate) {
 Value convert_two_activations(const Call& call) {
   const int a = call.activation(0);
   const int b = call.activation(1);
-  if (call.type() != "Add" && call.type() != "Mul") throw Unsupported("of two computed values");
+  if (call.type() != "Add" && call.type() != "Sub" && call.type() != "Mul") throw Unsupported("of two computed values");
   if (call.sample_shape(0).size() != call.sample_shape(1).size()) {
     throw Unsupported(
         fmt::format("of samples of {} and {}", to_string(call.sample_shape(0)), to_string(call.sample_shape(1))));
   }
   if (call.type() == "Add") return call.add(net::Op::add, std::vector<int>{a, b}, {});
+  if (call.type() == "Sub") return call.add(net::Op::sub, std::vector<int>{a, b}, {});
   const int x = std::min(a, b);  // a gate comes after what it gates
   if (const std::optional<net::Op> op = gated_op(call, x, std::max(a, b))) return call.add(*op, x);
   return call.add(net::Op::mul, std::vector<int>{a, b}, {});

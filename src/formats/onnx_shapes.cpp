@@ -71,7 +71,7 @@ std::vector<Bounds> bounds_of(const Call& call) {
 /// Exporters write "to the end" as one of these.
 bool is_open_end(Index end) { return end >= std::numeric_limits<std::int32_t>::max(); }
 
-/// Strided slices of samples that begin at the first value; a part of an axis has no operator in the graph.
+/// A part of an axis is a slice; every step-th value of it, from its first one on, a subsampling.
 Value slice_sample(const Call& call) {
   int result = call.activation(0);
   const std::size_t rank = call.sample_shape(0).size() + 1;
@@ -85,12 +85,38 @@ Value slice_sample(const Call& call) {
     if (is_whole && bounds.step == 1) continue;
     if (axis == 0) throw Unsupported("of the batch dimension");
     const Range range = slice_range(extent, bounds.start, bounds.end, bounds.step);
+    if (range.count < 1) throw Unsupported(fmt::format("of samples that takes nothing of axis {}", axis));
     if (range.first != 0 || range.count != ceil_div(extent, bounds.step)) {
-      throw Unsupported(fmt::format("of samples that leaves out an end of axis {}", axis));
+      const Index reach = (range.count - 1) * bounds.step + 1;
+      result = call.builder().add_slice(call.node().name(), result, axis - 1, range.first, reach);
     }
-    result = call.builder().add_subsampling(call.node().name(), result, axis - 1, bounds.step);
+    if (bounds.step > 1)
+      result = call.builder().add_subsampling(call.node().name(), result, axis - 1, bounds.step);
   }
   return Activation{result};
+}
+
+/// One value along an axis, which goes (a scalar index), or neighbouring values, ascending.
+Value gather_sample(const Call& call) {
+  const std::vector<Index> indexes = call.numbers(1);
+  const Shape index_shape = require_integers(call, 1).shape;
+  const Shape sample = call.sample_shape(0);
+  const std::size_t axis = axis_of(call.integer_attribute("axis", 0), sample.size() + 1);
+  if (axis == 0) throw Unsupported("of the batch dimension");
+  if (index_shape.size() > 1 || indexes.empty()) throw Unsupported("of samples by a table of indexes");
+  const std::size_t extent = static_cast<std::size_t>(sample[axis - 1]);
+  const Index first = static_cast<Index>(axis_of(indexes.front(), extent));
+  for (std::size_t i = 0; i < indexes.size(); ++i) {
+    if (axis_of(indexes[i], extent) != static_cast<std::size_t>(first) + i)
+      throw Unsupported("of samples by indexes that do not ascend by one");
+  }
+  const Index count = static_cast<Index>(indexes.size());
+  const int part = call.builder().add_slice(call.node().name(), call.activation(0), axis - 1, first, count);
+  if (!index_shape.empty()) return Activation{part};
+  Shape rest = sample;
+  rest.erase(rest.begin() + static_cast<Index>(axis) - 1);
+  if (rest.empty()) rest = {1};  // one value per sample stays a vector of one
+  return Activation{call.builder().add_reshape(call.node().name(), part, rest)};
 }
 
 }  // namespace
@@ -154,7 +180,7 @@ Value convert_constant_of_shape(const Call& call) {
 }
 
 Value convert_gather(const Call& call) {
-  if (call.is_activation(0)) throw Unsupported("of samples' values");
+  if (call.is_activation(0)) return gather_sample(call);
   const Integers from = require_integers(call, 0);
   return gathered(from, call.numbers(1), require_integers(call, 1).shape, call.integer_attribute("axis", 0));
 }

@@ -197,7 +197,7 @@ void check_rule(const Json& rule, std::size_t index) {
   if (rule.contains("skip")) expect(rule.at("skip").is_boolean(), where + ".skip", rule.at("skip"), "true or false");
   settings.erase("match");
   settings.erase("skip");
-  for (const char* other : {"layers", "block", "grid", "conv", "patch_fraction", "fold_batchnorm"})
+  for (const char* other : {"layers", "block", "grid", "conv", "patch_fraction", "patch_seed", "fold_batchnorm"})
     if (settings.contains(other)) throw_input("config: '{}.{}' is not a key of a layer rule", where, other);
   try {
     check_keys(settings, "quantization");
@@ -228,6 +228,9 @@ Preprocess parse_preprocess(const Json& root) {
       {{"NCHW", Layout::nchw}, {"NHWC", Layout::nhwc}, {"NHW", Layout::nhw}, {"flat", Layout::flat}}, Layout::flat);
   result.reverse_channels =
       choose<bool>(root, "preprocess.channel_order", {{"keep", false}, {"reverse", true}}, false);
+  if (result.reverse_channels && (result.layout == Layout::nhw || result.layout == Layout::flat))
+    throw_input("config: 'preprocess.channel_order' is \"reverse\", expected 'preprocess.layout' NCHW or NHWC with it: "
+                "other layouts have no channels");
   return result;
 }
 
@@ -352,6 +355,7 @@ Config parse_config(const std::string& text, const std::filesystem::path& folder
     config.patch_fraction = value_or(root, "quantization.patch_fraction", 1.0);
     expect(config.patch_fraction > 0 && config.patch_fraction <= 1, "quantization.patch_fraction",
            lookup(root, "quantization.patch_fraction"), "more than 0, at most 1");
+    config.patch_seed = static_cast<std::uint64_t>(count_at(root, "quantization.patch_seed", 0, 0, Index{1} << 62));
     config.fold_batch_norm = value_or(root, "quantization.fold_batchnorm", true);
     const Json memory = lookup(root, "memory_per_rank");
     config.memory_per_rank = memory.is_null() ? parse_bytes("4GiB")

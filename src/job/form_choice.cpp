@@ -2,8 +2,11 @@
 // The constants were measured with OpenBLAS on one core (tests/bench); what matters is their order, not their digits.
 #include "job/form_choice.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "gpfq/quant/tile_path.hpp"
 
@@ -83,15 +86,17 @@ void choose_form(const LayerSettings& settings, Index asked_block, bool can_keep
   plan.path.block_width = panel;
   const bool keeps = can_keep && residual_bytes(plan, true) <= residual_limit_bytes;
   const Index block = choose_block(plan, asked_block, keeps);
-  const auto take = [&](Form form, const char* reason) {
+  const auto take = [&](Form form, std::string reason) {
     plan.form = form;
-    plan.reason = reason;
+    plan.reason = std::move(reason);
     plan.path.block_width = form == Form::residual ? block : panel;
     plan.path.keeps_outputs = form == Form::residual && keeps;
   };
   if (plan.method == Method::msq) return take(Form::rounding, "method msq");
   if (plan.problems > 1)
-    return take(Form::gram, plan.channelwise ? "one problem per input channel" : "one problem per group");
+    return take(Form::gram, fmt::format("{}one problem per {}",
+                                        settings.form == FormChoice::residual ? "pinned residual does not apply: " : "",
+                                        plan.channelwise ? "input channel" : "group"));
   if (settings.form != FormChoice::automatic)
     return take(settings.form == FormChoice::gram ? Form::gram : Form::residual, "pinned");
   if (plan.path.inputs > most_gram_inputs) return take(Form::residual, "too many inputs for G and C");

@@ -8,14 +8,13 @@
 #include "gpfq/base/system.hpp"
 #include "gpfq/quant/gram_path.hpp"
 #include "job/layer_path.hpp"
+#include "job/tile_rows.hpp"
 
 namespace gpfq::job {
 namespace {
 
 // Columns of patches that a thread makes at a time.
 constexpr Index columns_per_piece = 32;
-// Maps that are read at once beyond what one chunk needs.
-constexpr Index window_floats = Index{1} << 21;
 
 /// Products of all problems of a layer.
 using Products = std::vector<quant::GramProducts>;
@@ -44,23 +43,23 @@ void extract_both(const LayerTask& task, const LayerRows& rows, const LayerRows:
     const Index begin = piece % pieces * columns_per_piece;
     const Range range{begin, std::min(inputs, begin + columns_per_piece)};
     float* out = (is_quantized ? columns.quantized : columns.analog).data() + begin * stride;
-    rows.extract(is_quantized ? quantized : window.analog, window.first_sample, problem, chunk, range, out, stride);
+    rows.extract(window, is_quantized ? quantized : window.analog, problem, chunk, range, out, stride);
   });
 }
 
 /// Adds one chunk to all problems: threads share the one problem's panels, or each takes problems of its own.
-void add_chunk(const LayerTask& task, const LayerRows& rows, const LayerRows::Window& window, Index chunk,
+void add_chunk(const LayerTask& task, const LayerRows& rows, const LayerRows::Window& window, Index chunk, int threads,
                Products& products) {
   const LayerPlan& layer = task.layer;
   const Index stride = round_up(rows.rows_of(chunk).size(), alignment_floats);
-  const auto add = [&](Index problem, int threads) {
+  const auto add = [&](Index problem, int own_threads) {
     ChunkColumns columns = make_columns(layer, stride);
-    extract_both(task, rows, window, problem, chunk, threads, stride, columns);
+    extract_both(task, rows, window, problem, chunk, own_threads, stride, columns);
     products[static_cast<std::size_t>(problem)].add(columns.quantized.data(), columns.analog.data(), stride, stride,
-                                                    threads);
+                                                    own_threads);
   };
-  if (layer.problems == 1) return add(0, task.threads);
-  parallel_for(layer.problems, task.threads, [&](Index problem) { add(problem, 1); });
+  if (layer.problems == 1) return add(0, threads);
+  parallel_for(layer.problems, threads, [&](Index problem) { add(problem, 1); });
 }
 
 Products start_products(const LayerTask& task, const LayerRows& rows, const std::vector<double>& quantized_bounds,
@@ -87,16 +86,14 @@ Products start_products(const LayerTask& task, const LayerRows& rows, const std:
 void add_rows(const LayerTask& task, const LayerRows& rows, Products& products, RankReport& report) {
   const LayerPlan& layer = task.layer;
   const Range chunks = ShardPlan(layer.path.chunk_total(), 1, task.comm.size()).pieces_of(task.comm.rank());
-  const Index sample_floats = element_count(task.graph.node(task.graph.node(layer.node).inputs.front()).shape);
-  const Index at_once = std::max<Index>(
-      1, window_floats / sample_floats * layer.rows_per_sample / layer.path.sample_chunk);
-  for (Index begin = chunks.begin; begin < chunks.end; begin += at_once) {
-    const Range part{begin, std::min(chunks.end, begin + at_once)};
+  const GramShares shares = gram_shares(layer, task.threads, task.memory_per_rank);
+  for (Index begin = chunks.begin; begin < chunks.end; begin += shares.window_chunks) {
+    const Range part{begin, std::min(chunks.end, begin + shares.window_chunks)};
     Stopwatch reading;
     const LayerRows::Window window = rows.read_window(part);
     report.seconds["read"] += reading.seconds();
     Stopwatch adding;
-    for (Index chunk = part.begin; chunk < part.end; ++chunk) add_chunk(task, rows, window, chunk, products);
+    for (Index chunk = part.begin; chunk < part.end; ++chunk) add_chunk(task, rows, window, chunk, shares.threads, products);
     report.seconds["products"] += adding.seconds();
   }
 }
@@ -104,7 +101,9 @@ void add_rows(const LayerTask& task, const LayerRows& rows, Products& products, 
 void run_tiles(const LayerTask& task, const Products& products, RankReport& report) {
   const LayerPlan& layer = task.layer;
   const Range tiles = ShardPlan(layer.tile_count(), 1, task.comm.size()).pieces_of(task.comm.rank());
-  const Index wave_tiles = std::max<Index>(task.threads, 1);
+  const bool shares_rows = layer.problems > 1;
+  TileRows shared_rows(task, report);
+  const Index wave_tiles = gram_shares(layer, task.threads, task.memory_per_rank).tiles;
   for (Index begin = tiles.begin; begin < tiles.end; begin += wave_tiles) {
     const Range wave{begin, std::min(tiles.end, begin + wave_tiles)};
     Stopwatch reading;
@@ -113,7 +112,10 @@ void run_tiles(const LayerTask& task, const Products& products, RankReport& repo
       const TileBox box = tile_box(layer, tile);
       paths.push_back(std::make_unique<quant::Tile>(layer.path.inputs, layer.path.block_width, layer.tile_width,
                                                     alphabets_of(task, box)));
-      read_tile_weights(task, box, paths.back()->weights());
+      if (shares_rows)
+        shared_rows.read(box, paths.back()->weights());
+      else
+        read_tile_weights(task, box, paths.back()->weights());
     }
     report.seconds["read"] += reading.seconds();
     Stopwatch advancing;
@@ -125,10 +127,15 @@ void run_tiles(const LayerTask& task, const Products& products, RankReport& repo
     Stopwatch writing;
     for (Index tile = wave.begin; tile < wave.end; ++tile) {
       const quant::Tile& path = *paths[static_cast<std::size_t>(tile - wave.begin)];
-      finish_tile(task, tile_box(layer, tile), path.codes(), path.saturated(), path.zeros(), report);
+      const TileBox box = tile_box(layer, tile);
+      if (shares_rows)
+        shared_rows.finish(box, path);
+      else
+        finish_tile(task, box, path.codes(), path.saturated(), path.zeros(), report);
     }
     report.seconds["write"] += writing.seconds();
   }
+  shared_rows.flush();
 }
 
 }  // namespace

@@ -70,24 +70,18 @@ std::vector<quant::Alphabet> alphabets_of(const LayerTask& task, const TileBox& 
 }
 
 void read_tile_weights(const LayerTask& task, const TileBox& box, std::span<float> weights) {
-  const LayerPlan& layer = task.layer;
-  if (!layer.channelwise) return task.weights.read_rows(layer.tensor, box.first_neuron, box.neurons, weights.data());
-  std::vector<float> rows(static_cast<std::size_t>(box.neurons * layer.inputs));
-  task.weights.read_rows(layer.tensor, box.first_neuron, box.neurons, rows.data());
-  for (Index neuron = 0; neuron < box.neurons; ++neuron)
-    std::copy_n(rows.data() + neuron * layer.inputs + box.first_input, layer.path.inputs,
-                weights.data() + neuron * layer.path.inputs);
+  task.weights.read_rows(task.layer.tensor, box.first_neuron, box.neurons, weights.data());
 }
 
 void finish_tile(const LayerTask& task, const TileBox& box, std::span<const std::uint8_t> codes, Index saturated,
                  Index zeros, RankReport& report) {
   const LayerPlan& layer = task.layer;
-  task.result.write_codes(layer.name, {box.first_neuron, box.neurons, box.first_input, layer.path.inputs}, codes.data());
+  task.result.write_codes(layer.name, {box.first_neuron, box.neurons, box.first_input, box.inputs}, codes.data());
   TileReport& tile = report.tiles.emplace_back();
   tile.first_neuron = box.first_neuron;
   tile.neurons = box.neurons;
   tile.first_input = box.first_input;
-  tile.inputs = layer.path.inputs;
+  tile.inputs = box.inputs;
   tile.codes_sha256 = sha256(codes.data(), static_cast<Index>(codes.size()));
   tile.saturated = saturated;
   tile.zeros = zeros;

@@ -50,9 +50,9 @@ inline constexpr double largest_usable_input = 1e15;
 
 /// Alphabets of a tile's neurons.
 [[nodiscard]] std::vector<quant::Alphabet> alphabets_of(const LayerTask& task, const TileBox& box);
-/// The weights that a tile's problem has: neurons × inputs of the problem, out of whole rows.
+/// The whole rows of weights of a tile's neurons.
 void read_tile_weights(const LayerTask& task, const TileBox& box, std::span<float> weights);
-/// Writes a tile's codes and reports it.
+/// Writes a box of codes, of one tile or of several that adjoin, and reports it.
 void finish_tile(const LayerTask& task, const TileBox& box, std::span<const std::uint8_t> codes, Index saturated,
                  Index zeros, RankReport& report);
 

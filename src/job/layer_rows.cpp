@@ -3,6 +3,8 @@
 #include "job/layer_rows.hpp"
 
 #include <algorithm>
+#include <numeric>
+#include <span>
 
 #include "gpfq/base/error.hpp"
 #include "gpfq/base/random.hpp"
@@ -37,15 +39,19 @@ Index LayerRows::channel_of(Index problem, Index input) const {
   return layer_.channelwise ? problem : problem * geometry_.channels_per_group() + input / kernel;
 }
 
-/// Used positions of a sample; empty where all are. Keyed by layer and sample, the same for both networks.
-std::vector<Index> LayerRows::positions_of(Index sample) const {
-  if (layer_.rows_per_sample == geometry_.positions()) return {};
-  const std::uint64_t seed = random_bits(static_cast<std::uint64_t>(layer_.node), static_cast<std::uint64_t>(sample));
-  return random_subset(geometry_.positions(), layer_.rows_per_sample, seed);
+/// Keyed by layer and sample, the same for both networks.
+LayerRows::Positions LayerRows::positions_of(Range samples) const {
+  Positions positions;
+  if (layer_.rows_per_sample == geometry_.positions()) return positions;
+  for (Index sample = samples.begin; sample < samples.end; ++sample)
+    positions.push_back(random_subset(geometry_.positions(), layer_.rows_per_sample,
+                                      random_bits(layer_.patch_seed, static_cast<std::uint64_t>(sample))));
+  return positions;
 }
 
 void LayerRows::extract_rows(const net::ConvGeometry& geometry, Index group, Index first_input, Index count,
-                             const float* maps, Index first_sample, Range rows, float* out, Index stride) const {
+                             const float* maps, const Positions& positions, Index first_sample, Range rows, float* out,
+                             Index stride) const {
   const Index K = layer_.rows_per_sample;
   const Index sample_size = geometry.channels * geometry.height * geometry.width;
   const bool uses_all = K == geometry.positions();
@@ -59,14 +65,11 @@ void LayerRows::extract_rows(const net::ConvGeometry& geometry, Index group, Ind
       continue;
     }
     const Range within{row % K, std::min(K, row % K + rows.end - row)};
-    std::vector<Index> positions = positions_of(sample);
-    if (uses_all) {
-      for (Index k = within.begin; k < within.end; ++k) positions.push_back(k);
-    } else {
-      positions.erase(positions.begin() + within.end, positions.end());
-      positions.erase(positions.begin(), positions.begin() + within.begin);
-    }
-    net::extract_patches(geometry, group, at, 1, positions, first_input, count, out + (row - rows.begin), stride);
+    std::vector<Index> all(uses_all ? static_cast<std::size_t>(K) : 0);
+    std::iota(all.begin(), all.end(), Index{0});
+    const std::vector<Index>& used = uses_all ? all : positions[static_cast<std::size_t>(sample - first_sample)];
+    const auto part = std::span(used).subspan(static_cast<std::size_t>(within.begin), static_cast<std::size_t>(within.size()));
+    net::extract_patches(geometry, group, at, 1, part, first_input, count, out + (row - rows.begin), stride);
     row += within.size();
   }
 }
@@ -90,9 +93,10 @@ void LayerRows::fill_patches(Network network, Range inputs, const quant::PathSha
     const Range samples = samples_of(rows);
     const net::Batch maps = store_.read_channels(input_node_, network, samples.begin, samples.size(), channels.begin,
                                                  channels.size());
+    const Positions positions = positions_of(samples);
     for (Index chunk = begin; chunk < end; ++chunk)
-      extract_rows(part, 0, inputs.begin - channels.begin * kernel, inputs.size(), maps.values.data(), samples.begin,
-                   rows_of(shape.first_chunk + chunk), out + shape.offset(chunk), shape.stride());
+      extract_rows(part, 0, inputs.begin - channels.begin * kernel, inputs.size(), maps.values.data(), positions,
+                   samples.begin, rows_of(shape.first_chunk + chunk), out + shape.offset(chunk), shape.stride());
   }
 }
 
@@ -117,22 +121,23 @@ LayerRows::Window LayerRows::read_window(Range chunks) const {
   window.analog = store_.read_samples(input_node_, Network::analog, samples.begin, samples.size());
   if (!layer_.path.shared)
     window.quantized = store_.read_samples(input_node_, Network::quantized, samples.begin, samples.size());
+  if (layer_.is_conv) window.positions = positions_of(samples);
   return window;
 }
 
-void LayerRows::extract(const net::Batch& maps, Index first_sample, Index problem, Index chunk, Range columns,
+void LayerRows::extract(const Window& window, const net::Batch& maps, Index problem, Index chunk, Range columns,
                         float* out, Index stride) const {
   const Range rows = rows_of(chunk);
   if (layer_.is_conv) {
     const Index per_group = layer_.problems / layer_.groups;
     const Index first_input = (layer_.channelwise ? problem % per_group * layer_.path.inputs : 0) + columns.begin;
-    extract_rows(geometry_, problem / per_group, first_input, columns.size(), maps.values.data(), first_sample, rows,
-                 out, stride);
+    extract_rows(geometry_, problem / per_group, first_input, columns.size(), maps.values.data(),
+                 window.positions, window.first_sample, rows, out, stride);
   } else {
     for (Index t = columns.begin; t < columns.end; ++t)
       for (Index row = rows.begin; row < rows.end; ++row)
         out[(t - columns.begin) * stride + row - rows.begin] =
-            maps.values[(row - first_sample) * layer_.path.inputs + t];
+            maps.values[(row - window.first_sample) * layer_.path.inputs + t];
   }
   for (Index t = 0; t < columns.size(); ++t)
     std::fill(out + t * stride + rows.size(), out + (t + 1) * stride, 0.0F);

@@ -22,15 +22,20 @@ class LayerRows {
   /// The sample that a row belongs to.
   [[nodiscard]] Index sample_of(Index row) const { return row / layer_.rows_per_sample; }
 
+  /// Used positions of each sample of a part; none where all are used.
+  using Positions = std::vector<std::vector<Index>>;
+
   /// Reads what chunks first .. first+count−1 need, all channels, both networks.
   struct Window {
     Index first_sample = 0;
     net::Batch analog;
     net::Batch quantized;  ///< empty where X = Xq
+    Positions positions;
   };
   [[nodiscard]] Window read_window(Range chunks) const;
   /// Columns of one problem for one chunk: column t at out + t·stride, the rest of the stride zeroed.
-  void extract(const net::Batch& maps, Index first_sample, Index problem, Index chunk, Range columns, float* out,
+  /// @param maps  one of the window's
+  void extract(const Window& window, const net::Batch& maps, Index problem, Index chunk, Range columns, float* out,
                Index stride) const;
   /// Rows of a chunk.
   [[nodiscard]] Range rows_of(Index chunk) const;
@@ -41,8 +46,8 @@ class LayerRows {
   void fill_dense(store::Network network, Range inputs, const quant::PathShape& shape, float* out) const;
   void fill_patches(store::Network network, Range inputs, const quant::PathShape& shape, float* out) const;
   void extract_rows(const net::ConvGeometry& geometry, Index group, Index first_input, Index count, const float* maps,
-                    Index first_sample, Range rows, float* out, Index stride) const;
-  [[nodiscard]] std::vector<Index> positions_of(Index sample) const;
+                    const Positions& positions, Index first_sample, Range rows, float* out, Index stride) const;
+  [[nodiscard]] Positions positions_of(Range samples) const;
   [[nodiscard]] Range samples_of(Range rows) const;
 
   const LayerPlan& layer_;

@@ -9,6 +9,7 @@
 #include <regex>
 
 #include "gpfq/base/error.hpp"
+#include "gpfq/base/random.hpp"
 #include "gpfq/base/text.hpp"
 #include "gpfq/net/features.hpp"
 #include "gpfq/net/patches.hpp"
@@ -21,12 +22,20 @@ namespace gpfq::job {
 namespace {
 
 constexpr Index float_bytes = sizeof(float);
+constexpr Index index_bytes = sizeof(Index);
 // Rows of one product of the path. Long enough that adding in fixed point costs about 1 %.
 constexpr Index path_chunk = 2048;
 // At least four tiles per layer where there are neurons enough; at most 256 neurons. Wider tiles read a block from
 // memory less often (784×500: tiles of 64, 128, 256 gave 0.57, 0.64, 0.65 of the product rate).
 constexpr Index fewest_tiles = 4;
 constexpr Index widest_tile = 256;
+// Inputs that Gram form reads at once beyond what one chunk of rows needs, where memory allows.
+constexpr Index window_floats = Index{1} << 21;
+// Rows of weights and codes that small tiles read and write together, where a tile is not higher than that.
+constexpr Index row_group_bytes = Index{1} << 20;
+// What HDF5 adds to a file and to a dataset, at most (2 KiB and 0.6 KiB were seen).
+constexpr Index file_overhead_bytes = 16384;
+constexpr Index dataset_overhead_bytes = 1024;
 // Floats of the widest value in a unit of samples, and of a weight tile in propagation.
 constexpr Index unit_floats = Index{1} << 18;
 constexpr Index weight_tile_floats = Index{1} << 20;
@@ -68,10 +77,12 @@ void set_problems(const net::Graph& graph, const net::Node& node, const Config& 
     const double used = std::round(config.patch_fraction * static_cast<double>(geometry.positions()));
     plan.rows_per_sample = std::clamp<Index>(static_cast<Index>(used), 1, geometry.positions());
     plan.groups = geometry.groups;
-    plan.channelwise = config.channelwise;
-    plan.problems = plan.channelwise ? geometry.channels : geometry.groups;
-    plan.problem_neurons = plan.neurons / geometry.groups;
-    if (plan.channelwise) plan.path.inputs = geometry.kernel_height * geometry.kernel_width;
+    if (plan.method == Method::gpfq) {  // rounding has no path, so that a layer is one problem
+      plan.channelwise = config.channelwise;
+      plan.problems = plan.channelwise ? geometry.channels : geometry.groups;
+      plan.problem_neurons = plan.neurons / geometry.groups;
+      if (plan.channelwise) plan.path.inputs = geometry.kernel_height * geometry.kernel_width;
+    }
   }
   plan.path.samples = samples * plan.rows_per_sample;
   plan.path.sample_chunk = path_chunk;
@@ -80,6 +91,28 @@ void set_problems(const net::Graph& graph, const net::Node& node, const Config& 
 
 /// Samples whose maps must be at hand for one chunk of rows.
 Index samples_per_chunk(const LayerPlan& plan) { return ceil_div(plan.path.sample_chunk, plan.rows_per_sample) + 1; }
+
+/// Memory in Gram form: G and C of all problems; samples of the inputs; columns of patches, one set for a single
+/// problem, whose threads share it, else one per thread; a partial product per thread; tiles, and the rows that those of
+/// several problems share.
+void set_gram_memory(const net::Graph& graph, LayerPlan& plan) {
+  const Index networks = plan.path.shared ? 1 : 2;
+  const Index input_floats = element_count(graph.node(graph.node(plan.node).inputs.front()).shape);
+  const bool is_transposed_as_read = !plan.is_conv;
+  plan.window_samples = std::min(samples_per_chunk(plan), plan.path.samples / plan.rows_per_sample);
+  plan.window_sample_bytes = (networks + (is_transposed_as_read ? 1 : 0)) * input_floats * float_bytes +
+                             (plan.is_conv ? plan.rows_per_sample * index_bytes : 0);
+  const Index columns = networks * path_chunk * plan.path.inputs * float_bytes;
+  const Index partial = plan.path.block_width * plan.path.inputs * float_bytes +
+                        (plan.is_conv ? 3 * plan.rows_per_sample * index_bytes : 0);
+  plan.thread_bytes = partial + (plan.problems > 1 ? columns : 0);
+  plan.shared_bytes =
+      plan.problems * quant::GramProducts::bytes(plan.path.inputs, plan.path.block_width, plan.path.shared) +
+      plan.window_samples * plan.window_sample_bytes +
+      (plan.problems > 1 ? rows_together(plan) * plan.inputs * (float_bytes + 1) : columns);
+  plan.tile_bytes = quant::Tile::bytes(plan.path.inputs, plan.path.block_width, plan.tile_width) +
+                    quant::gram_path_bytes(plan.path.inputs, plan.path.block_width, plan.tile_width);
+}
 
 void set_costs(const net::Graph& graph, LayerPlan& plan) {
   const int networks = plan.path.shared ? 1 : 2;
@@ -91,11 +124,7 @@ void set_costs(const net::Graph& graph, LayerPlan& plan) {
     const double N = static_cast<double>(plan.path.inputs);
     const double per_entry = N + N * static_cast<double>(plan.problem_neurons) / static_cast<double>(plan.path.samples);
     plan.flops = entries * networks * per_entry;
-    plan.shared_bytes =
-        plan.problems * quant::GramProducts::bytes(plan.path.inputs, plan.path.block_width, plan.path.shared) +
-        networks * path_chunk * plan.path.inputs * float_bytes + window;
-    plan.tile_bytes = quant::Tile::bytes(plan.path.inputs, plan.path.block_width, plan.tile_width) +
-                      quant::gram_path_bytes(plan.path.inputs, plan.path.block_width, plan.tile_width);
+    set_gram_memory(graph, plan);
   } else if (plan.form == Form::residual) {
     const int per_entry = plan.path.shared && !plan.path.keeps_outputs ? 4 : 6;
     plan.flops = entries * static_cast<double>(plan.problem_neurons) * per_entry;
@@ -109,7 +138,9 @@ void set_costs(const net::Graph& graph, LayerPlan& plan) {
 }
 
 /// Shapes, but not yet how they are worked on: that depends on what follows.
-LayerPlan shape_layer(const net::Graph& graph, int index, const Config& config, Index samples, bool shared) {
+/// @param ordinal  among the linear layers: folding leaves it as it is
+LayerPlan shape_layer(const net::Graph& graph, int index, std::size_t ordinal, const Config& config, Index samples,
+                      bool shared) {
   const net::Node& node = graph.node(index);
   const LayerSettings settings = config.settings_for(node.name);
   LayerPlan plan;
@@ -119,6 +150,7 @@ LayerPlan shape_layer(const net::Graph& graph, int index, const Config& config, 
   plan.quantized = !settings.skip;
   plan.method = settings.method;
   plan.path.shared = shared;
+  plan.patch_seed = random_bits(config.patch_seed, ordinal);
   set_problems(graph, node, config, samples, plan);
   return plan;
 }
@@ -178,14 +210,21 @@ std::string form_name(Form form) {
 }
 
 TileBox tile_box(const LayerPlan& layer, Index tile) {
+  const Index channels = layer.channelwise ? layer.problems / layer.groups : 1;  // problems with the same neurons
+  const Index channel = tile % channels;
+  const Index group = tile / channels / layer.tiles_per_problem();
+  const Index first = tile / channels % layer.tiles_per_problem() * layer.tile_width;
   TileBox box;
-  box.problem = tile / layer.tiles_per_problem();
-  const Index first = tile % layer.tiles_per_problem() * layer.tile_width;
-  const Index per_group = layer.problems / layer.groups;  // channelwise: channels of a group
-  box.first_neuron = box.problem / per_group * layer.problem_neurons + first;
+  box.problem = group * channels + channel;
+  box.first_neuron = group * layer.problem_neurons + first;
   box.neurons = std::min(layer.tile_width, layer.problem_neurons - first);
-  box.first_input = layer.channelwise ? box.problem % per_group * layer.path.inputs : 0;
+  box.first_input = channel * layer.path.inputs;
+  box.inputs = layer.path.inputs;
   return box;
+}
+
+Index rows_together(const LayerPlan& layer) {
+  return std::max(layer.tile_width, row_group_bytes / (layer.inputs * (float_bytes + 1)));
 }
 
 std::vector<bool> differing_nodes(const net::Graph& graph, const std::vector<bool>& quantized) {
@@ -221,6 +260,24 @@ StreamMemory divide_memory(const LayerPlan& layer, const quant::PathShape& shape
   return memory;
 }
 
+GramShares gram_shares(const LayerPlan& layer, int threads, Index memory_per_rank) {
+  const Index room = memory_per_rank - layer.shared_bytes;
+  const auto at_once = [&](Index bytes) { return std::clamp<Index>(room / bytes, 1, threads); };
+  GramShares shares;
+  shares.threads = static_cast<int>(at_once(layer.thread_bytes));
+  shares.tiles = at_once(layer.tile_bytes);
+  const Index rows_bytes = shares.threads * layer.thread_bytes;
+  const Index useful = window_floats * float_bytes / layer.window_sample_bytes;
+  const Index more =
+      std::clamp<Index>((room - rows_bytes) / layer.window_sample_bytes, 0, std::max<Index>(0, useful - layer.window_samples));
+  // A chunk may begin in the middle of a sample: c chunks touch up to ceil(c·chunk/K) + 1 of them.
+  const Index samples = layer.window_samples + more;
+  shares.window_chunks = std::max<Index>(1, (samples - 1) * layer.rows_per_sample / layer.path.sample_chunk);
+  shares.bytes = layer.shared_bytes +
+                 std::max(rows_bytes + more * layer.window_sample_bytes, shares.tiles * layer.tile_bytes);
+  return shares;
+}
+
 Index samples_per_wave(const JobPlan& plan, const net::Graph& graph, int first, int last, Index memory_per_rank) {
   // A wave reads the weights once: it is worth several times their bytes, and no more, since values that leave the
   // cache between two nodes cost more than they save.
@@ -238,11 +295,16 @@ Index JobPlan::smallest_memory(std::string* reason) const {
   Index smallest = propagation_bytes;
   std::string what = fmt::format("propagating {} samples at a time needs it", sample_unit);
   for (const LayerPlan& layer : layers) {
-    if (layer.shared_bytes + layer.tile_bytes <= smallest) continue;
-    smallest = layer.shared_bytes + layer.tile_bytes;
-    const char* less = layer.form == Form::gram && layer.problems == 1
-                           ? "'quantization.form': \"residual\" may need less"
-                           : "a smaller 'quantization.block' or fewer samples need less";
+    const Index needed = layer.shared_bytes + std::max(layer.tile_bytes, layer.thread_bytes);
+    if (needed <= smallest) continue;
+    smallest = needed;
+    const std::string less =
+        layer.form != Form::gram ? "a smaller 'quantization.block' or fewer samples need less"
+        : layer.problems == 1
+            ? "'quantization.form': \"residual\" may need less"
+            : fmt::format("it keeps G and C of {} problems and {} samples of its inputs; 'skip' in 'quantization.layers' "
+                          "leaves it out",
+                          layer.problems, layer.window_samples);
     what = fmt::format("layer '{}' in {} form needs it: {} inputs, {} rows, tiles of {} neurons; {}", layer.name,
                        form_name(layer.form), layer.path.inputs, layer.path.samples, layer.tile_width, less);
   }
@@ -263,6 +325,12 @@ JobPlan plan_propagation(const net::Graph& graph, const Config& config) {
   return plan;
 }
 
+Index model_file_bytes(const net::Graph& graph) {
+  Index bytes = file_overhead_bytes + 2 * static_cast<Index>(net::to_json(graph).size());
+  for (const auto& [name, shape] : graph.tensors) bytes += element_count(shape) * float_bytes + dataset_overhead_bytes;
+  return bytes;
+}
+
 JobPlan make_plan(const net::Graph& graph, const Config& config, Index samples) {
   check_rules(graph, config);
   JobPlan plan = propagation_numbers(graph);
@@ -272,7 +340,7 @@ JobPlan make_plan(const net::Graph& graph, const Config& config, Index samples) 
     const net::Node& node = graph.node(index);
     if (!net::is_linear(node.op)) continue;
     const bool shared = !differing_nodes(graph, quantized)[static_cast<std::size_t>(node.inputs.front())];
-    plan.layers.push_back(shape_layer(graph, index, config, samples, shared));
+    plan.layers.push_back(shape_layer(graph, index, plan.layers.size(), config, samples, shared));
     quantized[static_cast<std::size_t>(index)] = plan.layers.back().quantized;
   }
   plan_layers(graph, config, plan.layers);
@@ -281,11 +349,12 @@ JobPlan make_plan(const net::Graph& graph, const Config& config, Index samples) 
                 plan.layers.size(), plan.layers.size());
   Index before = 0;
   for (const LayerPlan* layer : plan.quantized_layers()) {
-    Index floats = 0;
-    for (const int live : net::live_at(graph, layer->node)) floats += element_count(graph.node(live).shape);
+    Index bytes = 0;
+    for (const int live : net::live_at(graph, layer->node))
+      bytes += element_count(graph.node(live).shape) * samples * float_bytes + file_overhead_bytes;
     // The old and the new activations stand side by side while they are propagated.
-    plan.store_bytes = std::max(plan.store_bytes, 2 * (before + floats) * samples * float_bytes);
-    before = floats;
+    plan.store_bytes = std::max(plan.store_bytes, 2 * (before + bytes));
+    before = bytes;
   }
   for (const auto& [name, shape] : graph.tensors) plan.output_bytes += element_count(shape) * float_bytes;
   check_memory(plan, config);
@@ -305,18 +374,21 @@ std::string plan_table(const JobPlan& plan, const Config& config, int ranks) {
       continue;
     }
     const RankGrid grid = choose_grid(layer, config, ranks);
+    const bool is_gram = layer.form == Form::gram;
     const Index most = ShardPlan(layer.tile_count(), 1, grid.neurons).most_pieces();
-    const Index wave = std::min(tiles_per_wave(layer, config.memory_per_rank), most);
+    const GramShares shares = is_gram ? gram_shares(layer, config.threads, config.memory_per_rank) : GramShares();
+    const Index wave = std::min(is_gram ? shares.tiles : tiles_per_wave(layer, config.memory_per_rank), most);
     text += fmt::format("{:<{}} {:>8} {:>8} {:>10} {:>6} {:<9} {:>7} {:>6} {:>5} {:>6} {:>10.2f} {:>10}  {}\n", layer.name,
                         width, layer.inputs, layer.neurons, layer.path.samples, config.settings_for(layer.name).levels,
                         form_name(layer.form), fmt::format("{}x{}", grid.neurons, grid.samples), layer.path.block_width,
                         layer.tile_width, ceil_div(most, wave), layer.flops * 1e-9,
-                        format_bytes(layer.shared_bytes + wave * layer.tile_bytes), layer.reason);
+                        format_bytes(is_gram ? shares.bytes : layer.shared_bytes + wave * layer.tile_bytes), layer.reason);
   }
   std::string reason;
   const Index smallest = plan.smallest_memory(&reason);
   text += fmt::format("{} ranks; smallest memory_per_rank {} ({} bytes: {}); scratch on disk {}, results {}\n", ranks,
-                      format_bytes(smallest), smallest, reason, format_bytes(plan.store_bytes),
+                      format_bytes(smallest), smallest, reason,
+                      format_bytes(plan.store_bytes + plan.model_copy_bytes),
                       format_bytes(plan.output_bytes));
   return text;
 }

@@ -11,6 +11,7 @@
 
 #include "gpfq/base/digest.hpp"
 #include "gpfq/base/system.hpp"
+#include "gpfq/base/text.hpp"
 #include "gpfq/job/job.hpp"
 #include "gpfq/net/fold.hpp"
 #include "job/blas.hpp"
@@ -90,13 +91,17 @@ void QuantizeJob::prepare() {
     const Samples calibration(config.calibration, config.preprocess, input_shape);
     if (config.evaluation) check_evaluation(*config.evaluation, config.preprocess, graph);
     plan_ = make_plan(graph, config, calibration.count());
+    for (const LayerPlan* layer : plan_.quantized_layers())
+      static_cast<void>(choose_grid(*layer, config, comm_.size()));  // a grid of other ranks ends the job here
+    if (imported) plan_.model_copy_bytes = model_file_bytes(graph);
     workspace_ = std::make_unique<Workspace>(config.output, config.scratch, options_.overwrite, plan_.output_bytes,
-                                             plan_.store_bytes + (imported ? plan_.output_bytes : 0));
+                                             plan_.store_bytes + plan_.model_copy_bytes);
     scratch_ = workspace_->scratch().string();
     model_path = config.model.string();
     if (imported) {
       model_path = (workspace_->scratch() / "model.h5").string();
       store::write_model(model_path, *imported);
+      report_.scratch_peak_bytes = static_cast<Index>(std::filesystem::file_size(model_path));
     }
     log_.open(config.output / "log");
     if (folded > 0) log_.line(fmt::format("{} BatchNormalization nodes folded into the layers before them", folded));
@@ -261,6 +266,7 @@ void QuantizeJob::evaluate_networks() {
 std::string QuantizeJob::finish() {
   const Config& config = session_.config();
   propagation_.reset();
+  report_.scratch_peak_bytes += store_->peak_disk_bytes();
   store_.reset();
   result_->finish();
   result_.reset();
@@ -277,9 +283,11 @@ std::string QuantizeJob::finish() {
     report_.seconds = elapsed_.seconds();
     write_file_atomically(config.output / "report.csv", report_csv(report_));
     write_file_atomically(config.output / "report.json", report_json(report_));
-    workspace_->release();
     table = report_table(report_);
-    log_.line(fmt::format("done in {:.2f} s, codes_sha256 {}", report_.seconds, report_.codes_sha256));
+    log_.line(fmt::format("done in {:.2f} s, at most {} in scratch, codes_sha256 {}", report_.seconds,
+                          format_bytes(report_.scratch_peak_bytes), report_.codes_sha256));
+    log_.finish();
+    workspace_->release();
   });
   return table;
 }

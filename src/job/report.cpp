@@ -138,6 +138,7 @@ std::string report_json(const JobReport& report) {
   json["seconds"] = report.seconds;
   json["bytes_read"] = report.bytes_read;
   json["bytes_written"] = report.bytes_written;
+  json["scratch_peak_bytes"] = report.scratch_peak_bytes;
   json["peak_memory"] = report.peak_memory;
   json["memory_per_rank"] = report.memory_per_rank;
   json["ranks"] = report.ranks;

@@ -45,6 +45,7 @@ struct JobReport {
   int threads = 1;
   Index memory_per_rank = 0;
   Index peak_memory = 0;
+  Index scratch_peak_bytes = 0;  ///< on disk: activations and a copy of the float model
   Index bytes_read = 0;
   Index bytes_written = 0;
   double seconds = 0;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <system_error>
 
 #include "gpfq/base/error.hpp"
 
@@ -20,13 +21,21 @@ RunLog::~RunLog() { clear_progress(); }
 void RunLog::open(const std::filesystem::path& path) {
   if (!speaks_) return;
   try {
-    auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string(), true);
+    path_ = path;
+    auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string() + ".partial", true);
     file_ = std::make_shared<spdlog::logger>("run", std::move(sink));
     file_->set_pattern("%Y-%m-%d %H:%M:%S.%e  %v");
     file_->flush_on(spdlog::level::info);
   } catch (const spdlog::spdlog_ex& error) {
     throw_input("cannot write {}: {}", path.string(), error.what());
   }
+}
+
+void RunLog::finish() {
+  if (!speaks_) return;
+  std::error_code code;
+  std::filesystem::rename(path_.string() + ".partial", path_, code);
+  if (code) throw_input("cannot write {}: {}", path_.string(), code.message());
 }
 
 void RunLog::clear_progress() {

@@ -23,8 +23,10 @@ class RunLog {
   RunLog(const RunLog&) = delete;
   RunLog& operator=(const RunLog&) = delete;
 
-  /// Starts the log file. @throws Error (input) when it cannot be written.
+  /// Starts the log file, `<path>.partial` until finish(). @throws Error (input) when it cannot be written.
   void open(const std::filesystem::path& path);
+  /// Renames the log to its final name. @throws Error (input)
+  void finish();
   /// A step that is over, to both.
   void line(const std::string& text);
   /// A detail, to the file only.
@@ -39,6 +41,7 @@ class RunLog {
   bool is_terminal_;
   bool has_progress_ = false;
   Stopwatch since_start_;
+  std::filesystem::path path_;
   std::shared_ptr<spdlog::logger> file_;
 };
 

@@ -20,6 +20,22 @@ std::vector<Index> select(Index total, Index count, const std::optional<std::uin
   return indexes;
 }
 
+/// A picture's shape with its channels at the other end.
+Shape turned(Shape shape, bool channels_last) {
+  std::rotate(shape.begin(), channels_last ? shape.end() - 1 : shape.begin() + 1, shape.end());
+  return shape;
+}
+
+/// Extents other than 1: pictures that have the same ones in the same order hold their values in the same order.
+Shape without_ones(Shape shape) {
+  std::erase(shape, Index{1});
+  return shape;
+}
+
+const char* layout_name(Layout layout) {
+  return layout == Layout::nchw ? "NCHW" : layout == Layout::nhwc ? "NHWC" : layout == Layout::nhw ? "NHW" : "flat";
+}
+
 }  // namespace
 
 Samples::Samples(const DataSource& source, const Preprocess& preprocess, const Shape& input_shape)
@@ -43,15 +59,7 @@ void Samples::check_shapes() {
   channels_ = has_channels ? (stored_last_ ? stored.back() : stored.front()) : 1;
   const Index size = element_count(stored);
   positions_ = channels_ == 0 ? 0 : size / channels_;
-  network_last_ = stored_last_;
-  if (has_channels && input_shape_.size() == 3 && input_shape_ != stored) {
-    Shape other = stored;  // the same picture with its channels at the other end
-    if (stored_last_)
-      std::rotate(other.begin(), other.end() - 1, other.end());
-    else
-      std::rotate(other.begin(), other.begin() + 1, other.end());
-    if (input_shape_ == other) network_last_ = !stored_last_;
-  }
+  check_order(stored);
   if (size != element_count(input_shape_))
     throw_input("{} has samples of shape {}, the network takes {}", file_.where(), to_string(stored),
                 to_string(input_shape_));
@@ -61,6 +69,26 @@ void Samples::check_shapes() {
       throw_input("config: 'preprocess.{}' has {} values, expected 1 or {} (channels)",
                   values == &preprocess_.mean ? "mean" : "std", given, channels_);
   }
+}
+
+/// Where both sides have dimensions, they must be the same ones: equal numbers of values are not enough.
+void Samples::check_order(const Shape& stored) {
+  network_last_ = stored_last_;
+  if (input_shape_ == stored || element_count(stored) != element_count(input_shape_)) return;
+  const bool has_channels = preprocess_.layout == Layout::nchw || preprocess_.layout == Layout::nhwc;
+  if (has_channels && input_shape_.size() == 3) {
+    network_last_ = !stored_last_;
+    if (input_shape_ == turned(stored, stored_last_)) return;
+    throw_input("{} has samples of shape {}, the network takes {}: with 'preprocess.layout' {} expected {} or {}",
+                file_.where(), to_string(stored), to_string(input_shape_), layout_name(preprocess_.layout),
+                to_string(input_shape_), to_string(turned(input_shape_, !stored_last_)));
+  }
+  const Shape found = without_ones(stored);
+  const Shape expected = without_ones(input_shape_);
+  if (!has_channels && found.size() > 1 && expected.size() > 1 && found != expected)
+    throw_input("{} has samples of shape {}, the network takes {}: with 'preprocess.layout' {} expected {}",
+                file_.where(), to_string(stored), to_string(input_shape_), layout_name(preprocess_.layout),
+                to_string(input_shape_));
 }
 
 void Samples::prepare(const float* stored, float* out) const {

@@ -25,6 +25,7 @@ class Samples {
 
  private:
   void check_shapes();
+  void check_order(const Shape& stored);
   void prepare(const float* stored, float* out) const;
 
   store::SampleFile file_;

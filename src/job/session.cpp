@@ -83,11 +83,13 @@ std::string plan_job(const JobOptions& options, int ranks) {
   std::optional<store::ModelFile> native;
   if (!imported) native.emplace(config.model);
   net::Model model = imported ? std::move(*imported) : as_model(*native);
-  if (config.fold_batch_norm) net::fold_batch_norms(model);
+  const bool is_folded = config.fold_batch_norm && net::fold_batch_norms(model) > 0;
   const net::Graph& graph = model.graph;
   const Samples calibration(config.calibration, config.preprocess, graph.node(0).shape);
   if (config.evaluation) check_evaluation(*config.evaluation, config.preprocess, graph);
-  return plan_table(make_plan(graph, config, calibration.count()), config, ranks);
+  JobPlan plan = make_plan(graph, config, calibration.count());
+  if (is_folded || !native) plan.model_copy_bytes = model_file_bytes(graph);
+  return plan_table(plan, config, ranks);
 }
 
 std::string evaluate_model(const mpi::Communicator& comm, const std::filesystem::path& path, const JobOptions& options) {

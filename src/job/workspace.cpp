@@ -2,6 +2,8 @@
 // Making, checking and removing folders.
 #include "job/workspace.hpp"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <system_error>
 
@@ -17,8 +19,15 @@ void check_space(const std::filesystem::path& folder, Index needed, const char* 
   std::error_code code;
   const std::filesystem::space_info space = std::filesystem::space(folder, code);
   if (code || static_cast<std::uintmax_t>(needed) <= space.available) return;
-  throw_input("{} needs {} in {}, where {} are free", what, format_bytes(needed), folder.string(),
+  throw_input("{} {} in {}, where {} are free", what, format_bytes(needed), folder.string(),
               format_bytes(static_cast<Index>(space.available)));
+}
+
+bool on_same_disk(const std::filesystem::path& first, const std::filesystem::path& second) {
+  struct stat of_first = {};
+  struct stat of_second = {};
+  return ::stat(first.c_str(), &of_first) == 0 && ::stat(second.c_str(), &of_second) == 0 &&
+         of_first.st_dev == of_second.st_dev;
 }
 
 /// "a/./run/" as "a/run", the form in which folders are compared.
@@ -47,8 +56,12 @@ Workspace::Workspace(const std::filesystem::path& output, const std::filesystem:
     make_folder(scratch_);
     write_file_atomically(output_ / ".writable", "");
     std::filesystem::remove(output_ / ".writable", code);
-    check_space(output_, output_bytes, "the result");
-    check_space(scratch_, scratch_bytes, "the activations' store");
+    if (on_same_disk(output_, scratch_)) {
+      check_space(output_, output_bytes + scratch_bytes, "the result and scratch together need");
+    } else {
+      check_space(output_, output_bytes, "the result needs");
+      check_space(scratch_, scratch_bytes, "scratch needs");
+    }
   } catch (...) {
     for (auto folder = made_.rbegin(); folder != made_.rend(); ++folder) std::filesystem::remove(*folder, code);
     throw;
@@ -68,11 +81,8 @@ void Workspace::make_folder(const std::filesystem::path& folder) {
 Workspace::~Workspace() {
   std::error_code ignored;
   std::filesystem::remove_all(scratch_, ignored);
-  if (!succeeded_) {
-    std::filesystem::remove(output_ / "quantized.h5.partial", ignored);
-    // A folder that was there keeps everything else, an earlier run's results too.
-    if (std::find(made_.begin(), made_.end(), output_) != made_.end()) std::filesystem::remove(output_ / "log", ignored);
-  }
+  if (!succeeded_)
+    for (const char* name : {"quantized.h5.partial", "log.partial"}) std::filesystem::remove(output_ / name, ignored);
   for (auto folder = made_.rbegin(); folder != made_.rend(); ++folder)
     std::filesystem::remove(*folder, ignored);  // empty ones only
 }

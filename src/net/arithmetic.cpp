@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sums, products and means as nests of strided loops; an operand that repeats has stride 0.
+// Sums, differences, products and means as nests of strided loops; an operand that repeats has stride 0.
 #include "net/arithmetic.hpp"
 
 #include <algorithm>
@@ -84,6 +84,8 @@ Shape broadcast_shape(const Node& node, const Shape& first, const Shape& second)
 void combine(Op op, const Operand& first, const Operand& second, int threads, Batch& output) {
   if (op == Op::add)
     combine_samples(first, second, threads, output, [](float x, float y) { return x + y; });
+  else if (op == Op::sub)
+    combine_samples(first, second, threads, output, [](float x, float y) { return x - y; });
   else
     combine_samples(first, second, threads, output, [](float x, float y) { return x * y; });
 }

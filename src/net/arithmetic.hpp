@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Operators that combine values: sums and products of two tensors, means over axes.
+// Operators that combine values: sums, differences and products of two tensors, means over axes.
 #pragma once
 
 #include "gpfq/net/propagate.hpp"
@@ -16,7 +16,7 @@ struct Operand {
   const Shape* shape = nullptr;
 };
 
-/// output = first + second (Op::add) or first · second (Op::mul), sample by sample.
+/// output = first + second (Op::add), first − second (Op::sub) or first · second (Op::mul), sample by sample.
 void combine(Op op, const Operand& first, const Operand& second, int threads, Batch& output);
 
 /// Means over the node's axes, summed in double precision in row-major order.

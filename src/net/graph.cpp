@@ -18,7 +18,7 @@ struct OpEntry {
   Op op;
   std::string_view name;
 };
-constexpr std::array<OpEntry, 27> ops = {{{Op::input, "input"},
+constexpr std::array<OpEntry, 29> ops = {{{Op::input, "input"},
                                           {Op::dense, "dense"},
                                           {Op::conv, "conv"},
                                           {Op::max_pool, "max_pool"},
@@ -26,8 +26,10 @@ constexpr std::array<OpEntry, 27> ops = {{{Op::input, "input"},
                                           {Op::reduce_mean, "reduce_mean"},
                                           {Op::pad, "pad"},
                                           {Op::add, "add"},
+                                          {Op::sub, "sub"},
                                           {Op::mul, "mul"},
                                           {Op::concat, "concat"},
+                                          {Op::slice, "slice"},
                                           {Op::transpose, "transpose"},
                                           {Op::batch_norm, "batch_norm"},
                                           {Op::relu, "relu"},

@@ -35,8 +35,8 @@ void expect_shape(const Node& node, const std::string& role, const Shape& found,
 
 void expect_input_count(const Node& node) {
   const std::size_t count = node.inputs.size();
-  const bool is_sum = node.op == Op::add || node.op == Op::mul;
-  const std::size_t expected = node.op == Op::input ? 0 : (is_sum ? 2 : 1);
+  const bool is_pair = node.op == Op::add || node.op == Op::sub || node.op == Op::mul;
+  const std::size_t expected = node.op == Op::input ? 0 : (is_pair ? 2 : 1);
   if (node.op == Op::concat ? count < 1 : count != expected)
     throw_input("node '{}' ({}) has {} inputs, expected {}{}", node.name, op_name(node.op), count, expected,
                 node.op == Op::concat ? " or more" : "");
@@ -130,6 +130,22 @@ Shape joined_shape(const Graph& graph, const Node& node) {
   return shape;
 }
 
+Shape sliced_shape(const Graph& graph, const Node& node) {
+  Shape shape = input_shape(graph, node);
+  const Index axis = integer_attribute(node, "axis", 1, 0, {0}).front();
+  if (axis >= static_cast<Index>(shape.size()))
+    throw_input("node '{}' (slice): attribute axis is {}, its input has {}", node.name, axis, shape.size());
+  const Index start = integer_attribute(node, "start", 1, 0, {0}).front();
+  const std::vector<Index> count = integer_attribute(node, "count", 1, 1, {});
+  if (count.empty()) throw_input("node '{}' (slice): it has no attribute count", node.name);
+  Index& extent = shape[static_cast<std::size_t>(axis)];
+  if (start + count.front() > extent)
+    throw_input("node '{}' (slice): {} values from {} on along axis {}, its input has {}", node.name, count.front(),
+                start, axis, extent);
+  extent = count.front();
+  return shape;
+}
+
 Shape transposed_shape(const Graph& graph, const Node& node) {
   const Shape& input = input_shape(graph, node);
   Shape shape;
@@ -154,10 +170,13 @@ Shape shape_of(const Graph& graph, const Node& node) {
     case Op::pad:
       return padded_shape(graph, node);
     case Op::add:
+    case Op::sub:
     case Op::mul:
       return broadcast_shape(node, input_shape(graph, node), input_shape(graph, node, 1));
     case Op::concat:
       return joined_shape(graph, node);
+    case Op::slice:
+      return sliced_shape(graph, node);
     case Op::transpose:
       return transposed_shape(graph, node);
     case Op::batch_norm:

@@ -51,7 +51,7 @@ class NodeRun {
     return copy;
   }
 
-  /// first + second or first · second, in place of an operand of the output's shape that no later node reads.
+  /// The sum, difference or product of two inputs, in place of an operand of the output's shape that no later node reads.
   [[nodiscard]] Batch combine_inputs(int threads) const {
     const Shape shapes[2] = {input(0).shape, input(1).shape};
     int reused = -1;
@@ -131,11 +131,14 @@ Batch run_node(const Graph& graph, int index, const NodeRun& run, const Paramete
       return with(reduce_mean);
     case Op::pad:
       return with(pad);
+    case Op::slice:
+      return with(slice);
     case Op::transpose:
       return with(transpose);
     case Op::concat:
       return run.concatenate_inputs(threads);
     case Op::add:
+    case Op::sub:
     case Op::mul:
       return run.combine_inputs(threads);
     default: {

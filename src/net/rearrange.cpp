@@ -64,6 +64,20 @@ void concatenate(const Node& node, const std::vector<const Batch*>& inputs, int 
   });
 }
 
+void slice(const Node& node, const Batch& input, int threads, Batch& output) {
+  const std::size_t axis = static_cast<std::size_t>(integer_attribute(node, "axis", 1, 0, {0}).front());
+  const Index start = integer_attribute(node, "start", 1, 0, {0}).front();
+  Index outer = 1;
+  for (std::size_t i = 0; i < axis; ++i) outer *= output.shape[i];
+  const Index run = input.sample_size() / outer;
+  const Index run_out = output.sample_size() / outer;
+  const Index offset = start * (run / input.shape[axis]);
+  for_samples(output.samples, output.sample_size(), threads, [&](Index begin, Index end) {
+    for (Index i = begin * outer; i < end * outer; ++i)
+      std::copy_n(input.values.data() + i * run + offset, run_out, output.values.data() + i * run_out);
+  });
+}
+
 void transpose(const Node& node, const Batch& input, int threads, Batch& output) {
   const auto perm = integer_attribute(node, "perm", static_cast<Index>(input.shape.size()), 0, {});
   const auto strides = row_major_strides(input.shape);

@@ -18,6 +18,9 @@ using ConstColumns = Eigen::Map<const Matrix, 0, Eigen::OuterStride<>>;
 using ConstPacked = Eigen::Map<const Matrix>;
 using Packed = Eigen::Map<Matrix>;
 
+// A panel's objects, and what aligning its six buffers adds: weighty where kernels are small and problems many.
+constexpr Index panel_overhead_bytes = 1024;
+
 std::vector<int> exponents(std::span<const double> bounds, double factor) {
   std::vector<int> result;
   for (const double bound : bounds) result.push_back(bound_exponent(bound * factor));
@@ -42,8 +45,9 @@ Index GramProducts::bytes(Index inputs, Index panel_width, bool shared) {
   Index entries = 0;
   for (Index first = 0; first < inputs; first += panel_width)
     entries += (inputs - first) * std::min(panel_width, inputs - first);
-  // Sums (8 bytes) and numbers (4 bytes) of G and C side by side while they are turned.
-  return entries * 12 * (shared ? 1 : 2) + inputs * 40 * ceil_div(inputs, panel_width);
+  // Sums (8 bytes) and numbers (4 bytes) of G and C side by side while they are turned; objects and aligned ends.
+  const Index panels = ceil_div(inputs, panel_width);
+  return (entries * 12 + panels * panel_overhead_bytes) * (shared ? 1 : 2) + inputs * 40 * panels;
 }
 
 void GramProducts::start(std::span<const double> quantized_bounds, std::span<const double> analog_bounds,

@@ -112,6 +112,14 @@ void ActivationStore::write_inputs(int node, Network network, Index first_input,
 void ActivationStore::flush(int node, Network network) {
   tensors_.at({node, network}).file.flush(comm_);
   comm_.barrier();
+  if (!comm_.is_root()) return;
+  Index disk_bytes = 0;
+  for (const auto& [key, stored] : tensors_) {
+    std::error_code code;
+    const std::uintmax_t size = std::filesystem::file_size(stored.path, code);
+    if (!code) disk_bytes += static_cast<Index>(size);
+  }
+  peak_disk_bytes_ = std::max(peak_disk_bytes_, disk_bytes);
 }
 
 void ActivationStore::read_inputs(int node, Network network, Index first_input, Index count, Index first_sample,

@@ -287,8 +287,15 @@ TEST_F(OnnxMaps, SumsAndProductsOfSamples) {
   set_integer(*ranks.graph().mutable_node(0), "keepdims", 0);
   ranks.node("Add", {"mean", "x"}, "y");  // ONNX would align the batch with an axis of the other
   EXPECT_TRUE(mentions(error_of(ranks), "Add of samples of 2 and 2x2"));
-  ranks.graph().mutable_node(1)->set_op_type("Sub");
-  EXPECT_TRUE(mentions(error_of(ranks), "Sub of two computed values"));
+  ranks.graph().mutable_node(1)->set_op_type("Div");
+  EXPECT_TRUE(mentions(error_of(ranks), "Div of two computed values"));
+
+  OnnxModelWriter difference({-1, 2, 1, 2});
+  difference.node("GlobalAveragePool", {"x"}, "mean");
+  difference.node("Sub", {"mean", "x"}, "y");
+  const net::Model centred = import(difference);
+  EXPECT_EQ(outline(centred), "x 2x1x2 | mean reduce_mean 2x1x1 | y sub 2x1x2");
+  EXPECT_EQ(run(centred, {1, 3, -1, -5}), (Floats{1, -1, -2, 2}));
 }
 
 TEST_F(OnnxMaps, BatchNormalizationOfMaps) {

@@ -247,7 +247,7 @@ TEST_F(OnnxShapes, SlicesOfShapes) {
   EXPECT_TRUE(mentions(error_of(slice(0, 2, 0)), "node '/part' (Slice): a slice with a step of 0"));
 }
 
-TEST_F(OnnxShapes, StridedSlicesOfSamplesAreExactPools) {
+TEST_F(OnnxShapes, SlicesOfSamples) {
   const auto slice = [&](const Shape& input, const std::vector<Index>& starts, const std::vector<Index>& ends,
                          const std::vector<Index>& axes, const std::vector<Index>& steps) {
     OnnxModelWriter writer(input);
@@ -267,18 +267,44 @@ TEST_F(OnnxShapes, StridedSlicesOfSamplesAreExactPools) {
   std::vector<float> counted(2 * 5 * 6);
   for (std::size_t i = 0; i < counted.size(); ++i) counted[i] = -static_cast<float>(i);
   EXPECT_EQ(run(model, counted), (std::vector<float>{0, -3, -12, -15, -24, -27, -30, -33, -42, -45, -54, -57}));
+  // A range of an axis, then every second or third value of it.
+  const net::Model range = import(slice({-1, 6}, {1}, {4}, {1}, {1}));
+  EXPECT_EQ(outline(range), "x 6 | y slice 3");
+  EXPECT_EQ(run(range, {0, 1, 2, 3, 4, 5}), (std::vector<float>{1, 2, 3}));
+  EXPECT_EQ(run(import(slice({-1, 6}, {-5}, {-1}, {-1}, {2})), {0, 1, 2, 3, 4, 5}), (std::vector<float>{1, 3}));
+  EXPECT_EQ(run(import(slice({-1, 6}, {2}, {3}, {1}, {3})), {0, 1, 2, 3, 4, 5}), (std::vector<float>{2}));
+  EXPECT_EQ(run(import(slice({-1, 2, 3}, {1, 0}, {2, 2}, {1, 2}, {1, 1})), {0, 1, 2, 3, 4, 5}),
+            (std::vector<float>{3, 4}));
   // Another axis than height and width goes by way of a reshape.
   const net::Model channels = import(slice({-1, 3, 2}, {0}, {end}, {1}, {2}));
   EXPECT_EQ(run(channels, {1, 2, 3, 4, 5, 6}), (std::vector<float>{1, 2, 5, 6}));
   // Nothing is left out here.
   EXPECT_EQ(outline(import(slice({-1, 2, 5, 6}, {0, 0}, {end, 5}, {0, 2}, {1, 1}))), "x 2x5x6");
-  EXPECT_TRUE(mentions(error_of(slice({-1, 2, 5, 6}, {1}, {end}, {2}, {2})),
-                       "Slice of samples that leaves out an end of axis 2"));
-  EXPECT_TRUE(mentions(error_of(slice({-1, 2, 5, 6}, {0}, {3}, {3}, {1})),
-                       "Slice of samples that leaves out an end of axis 3"));
+  EXPECT_TRUE(
+      mentions(error_of(slice({-1, 2, 5, 6}, {3}, {3}, {3}, {1})), "Slice of samples that takes nothing of axis 3"));
   EXPECT_TRUE(mentions(error_of(slice({-1, 2, 5, 6}, {-1}, {-9}, {3}, {-1})), "Slice of samples with step -1"));
   EXPECT_TRUE(mentions(error_of(slice({-1, 2, 5, 6}, {0}, {3}, {0}, {1})), "Slice of the batch dimension"));
   EXPECT_TRUE(mentions(error_of(slice({-1, 2, 5, 6}, {0}, {3}, {4}, {1})), "axis 4 of 4"));
+}
+
+TEST_F(OnnxShapes, GathersOfSamples) {
+  const auto gather = [](const Shape& input, const Shape& index_shape, const std::vector<Index>& indexes, Index axis) {
+    OnnxModelWriter writer(input);
+    writer.integers("indexes", index_shape, indexes);
+    set_integer(writer.node("Gather", {"x", "indexes"}, "y"), "axis", axis);
+    return writer;
+  };
+  const std::vector<float> values = {0, 1, 2, 3, 4, 5};
+  const net::Model channel = import(gather({-1, 3, 1, 2}, {}, {1}, 1));
+  EXPECT_EQ(outline(channel), "x 3x1x2 | y slice 1x1x2 | y#2 reshape 1x2");
+  EXPECT_EQ(run(channel, values), (std::vector<float>{2, 3}));
+  EXPECT_EQ(run(import(gather({-1, 2, 3}, {}, {-1}, -1)), values), (std::vector<float>{2, 5}));
+  EXPECT_EQ(outline(import(gather({-1, 6}, {}, {4}, 1))), "x 6 | y slice 1");
+  EXPECT_EQ(run(import(gather({-1, 6}, {2}, {3, 4}, 1)), values), (std::vector<float>{3, 4}));
+  EXPECT_TRUE(mentions(error_of(gather({-1, 6}, {2}, {4, 3}, 1)), "Gather of samples by indexes that do not ascend"));
+  EXPECT_TRUE(mentions(error_of(gather({-1, 6}, {1, 1}, {4}, 1)), "Gather of samples by a table of indexes"));
+  EXPECT_TRUE(mentions(error_of(gather({-1, 6}, {}, {0}, 0)), "Gather of the batch dimension"));
+  EXPECT_TRUE(mentions(error_of(gather({-1, 6}, {}, {6}, 1)), "axis 6 of 6"));
 }
 
 TEST_F(OnnxShapes, ConcatOfSamples) {

@@ -206,6 +206,15 @@ TEST(ConfigErrors, WrongTypesAndRanges) {
   EXPECT_TRUE(mentions(refusal(minimal({{"memory_per_rank", "-1GiB"}})), "-1GiB"));
 }
 
+TEST(ConfigErrors, ReversedChannelsNeedALayoutWithChannels) {
+  for (const char* layout : {"flat", "NHW"})
+    EXPECT_TRUE(mentions(refusal(minimal({{"preprocess", {{"channel_order", "reverse"}, {"layout", layout}}}})),
+                         "'preprocess.channel_order' is \"reverse\""));
+  EXPECT_TRUE(mentions(refusal(minimal({{"preprocess", {{"channel_order", "reverse"}}}})), "NCHW or NHWC"));
+  EXPECT_TRUE(parse(minimal({{"preprocess", {{"channel_order", "reverse"}, {"layout", "NHWC"}}}}))
+                  .preprocess.reverse_channels);
+}
+
 TEST(ConfigErrors, BothBitsAndLevels) {
   EXPECT_TRUE(mentions(quantization_refusal({{"levels", 3}, {"bits", 2}}), "both given"));
   EXPECT_TRUE(

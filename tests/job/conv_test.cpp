@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "gpfq/base/random.hpp"
+#include "gpfq/job/plan.hpp"
 #include "gpfq/net/patches.hpp"
 #include "gpfq/quant/reference_path.hpp"
 #include "gpfq/store/model_file.hpp"
@@ -96,6 +97,36 @@ INSTANTIATE_TEST_SUITE_P(
                     std::vector<std::string>{"quantization.form=gram", "threads=2"},
                     std::vector<std::string>{"quantization.conv=channelwise"},
                     std::vector<std::string>{"quantization.patch_fraction=0.4", "quantization.block=5"}));
+
+TEST(Convolutions, GiveTheSameCodesWithManyThreadsInTheSmallestMemory) {
+  const net::Model model = branching_network();
+  const JobFolder folder(world(), model, random_inputs(samples, 3 * 5 * 7, 3),
+                         {{"levels", 7}, {"radius", {{"scale", 3}}}});
+  for (const std::string kind : {"filters", "channelwise"}) {
+    const std::vector<std::string> overrides = {"quantization.conv=" + kind, "quantization.form=gram"};
+    const nlohmann::json alone = folder.run_alone("alone_" + kind, overrides);
+    const Config config = parse_config(load_config_text(folder / "job.json", overrides), folder / "", "job.json");
+    const Index smallest = make_plan(model.graph, config, samples).smallest_memory();
+    for (const Index memory : {smallest, 2 * smallest}) {
+      std::vector<std::string> little = overrides;
+      little.insert(little.end(), {"threads=5", "memory_per_rank=" + std::to_string(memory)});
+      const nlohmann::json report = folder.run(world(), kind + std::to_string(memory), little);
+      if (!world().is_root()) continue;
+      EXPECT_EQ(report.at("codes_sha256"), alone.at("codes_sha256")) << kind;
+    }
+  }
+}
+
+TEST(Convolutions, TheSeedOfPatchesChoosesThem) {
+  const JobFolder folder(world(), branching_network(), random_inputs(samples, 3 * 5 * 7, 3),
+                         {{"levels", 7}, {"patch_fraction", 0.3}});
+  const nlohmann::json usual = folder.run(world(), "usual");
+  const nlohmann::json zero = folder.run(world(), "zero", {"quantization.patch_seed=0"});
+  const nlohmann::json other = folder.run(world(), "other", {"quantization.patch_seed=1"});
+  if (!world().is_root()) return;
+  EXPECT_EQ(usual.at("codes_sha256"), zero.at("codes_sha256"));
+  EXPECT_NE(usual.at("codes_sha256"), other.at("codes_sha256"));
+}
 
 TEST(Convolutions, FirstLayerIsThePathOverPatches) {
   const net::Model model = branching_network();

@@ -44,6 +44,24 @@ net::Graph graph_of(const std::vector<Index>& widths) {
   return graph;
 }
 
+/// A 3×3 convolution of `channels` maps of side × side into as many, padded, by its shapes alone.
+net::Graph conv_graph(Index side, Index groups, Index channels = 64) {
+  net::Graph graph;
+  graph.nodes.resize(2);
+  graph.nodes[0].name = "input";
+  graph.nodes[0].shape = {channels, side, side};
+  net::Node& conv = graph.nodes[1];
+  conv.name = "conv";
+  conv.op = net::Op::conv;
+  conv.inputs = {0};
+  conv.shape = {channels, side, side};
+  conv.attributes = {{"pads", {1, 1, 1, 1}}, {"groups", {static_cast<double>(groups)}}};
+  conv.parameters["weight"] = "conv.weight";
+  graph.tensors["conv.weight"] = {channels, channels / groups, 3, 3};
+  graph.output = 1;
+  return graph;
+}
+
 /// What results depend on.
 std::string numbers_of(const JobPlan& plan) {
   std::string text = fmt::format("unit {} chunk {} tile {};", plan.sample_unit, plan.sample_chunk, plan.neuron_tile);
@@ -142,6 +160,76 @@ TEST(Waves, FillTheMemoryAndNoMore) {
   EXPECT_EQ(samples_per_wave(plan, graph, 0, 2, plan.weight_tile_bytes + 3 * unit - 1), 2 * plan.sample_unit);
 }
 
+TEST(Tiles, CoverEveryWeightOnceAndChannelsOfTheSameNeuronsFollowEachOther) {
+  for (const Index groups : {1, 8, 64})
+    for (const char* kind : {"filters", "channelwise"}) {
+      const JobPlan plan = make_plan(conv_graph(5, groups), config_with({{"quantization", {{"conv", kind}}}}), 50);
+      const LayerPlan& layer = plan.layers[0];
+      std::vector<int> covered(static_cast<std::size_t>(layer.neurons * layer.inputs));
+      Index runs = 0;  // of tiles with the same neurons
+      TileBox before;
+      for (Index tile = 0; tile < layer.tile_count(); ++tile) {
+        const TileBox box = tile_box(layer, tile);
+        const bool is_beside = tile > 0 && box.first_neuron == before.first_neuron &&
+                               box.first_input == before.first_input + before.inputs;
+        runs += is_beside ? 0 : 1;
+        before = box;
+        for (Index j = box.first_neuron; j < box.first_neuron + box.neurons; ++j)
+          for (Index t = box.first_input; t < box.first_input + box.inputs; ++t)
+            ++covered[static_cast<std::size_t>(j * layer.inputs + t)];
+      }
+      EXPECT_TRUE(std::all_of(covered.begin(), covered.end(), [](int times) { return times == 1; }));
+      EXPECT_EQ(runs, layer.groups * layer.tiles_per_problem());
+    }
+}
+
+TEST(Plan, SaysThatAPinnedResidualFormDoesNotApplyToSeveralProblems) {
+  const auto layer_of = [](Index groups, const Json& quantization) {
+    return make_plan(conv_graph(7, groups), config_with({{"quantization", quantization}}), 50).layers[0];
+  };
+  EXPECT_EQ(layer_of(64, {{"form", "residual"}}).reason, "pinned residual does not apply: one problem per group");
+  EXPECT_EQ(layer_of(1, {{"form", "residual"}, {"conv", "channelwise"}}).reason,
+            "pinned residual does not apply: one problem per input channel");
+  EXPECT_EQ(layer_of(64, {{"form", "gram"}}).reason, "one problem per group");
+  EXPECT_EQ(layer_of(1, {{"form", "residual"}}).reason, "pinned");
+  const std::string refused = input_error(
+      [&] { static_cast<void>(make_plan(conv_graph(2, 2, 1024), config_with({{"memory_per_rank", 10000000}}), 50)); });
+  EXPECT_TRUE(mentions(refused, "in gram form"));
+  EXPECT_TRUE(mentions(refused, "G and C of 2 problems"));
+  EXPECT_FALSE(mentions(refused, "quantization.form"));
+  EXPECT_FALSE(mentions(refused, "quantization.block"));
+}
+
+TEST(GramMemory, HoldsForAnyNumberOfThreads) {
+  for (const Index groups : {1, 8, 64})
+    for (const char* kind : {"filters", "channelwise"})
+      for (const Index side : {3, 28})
+        for (const int threads : {1, 3, 16}) {
+          const Json more = {{"quantization", {{"form", "gram"}, {"conv", kind}}}, {"threads", threads}};
+          const JobPlan plan = make_plan(conv_graph(side, groups), config_with(more), 500);
+          const LayerPlan& layer = plan.layers[0];
+          ASSERT_EQ(layer.form, Form::gram);
+          const Index smallest = layer.shared_bytes + std::max(layer.tile_bytes, layer.thread_bytes);
+          EXPECT_GE(plan.smallest_memory(), smallest);
+          for (const Index memory : {smallest, smallest + layer.thread_bytes, smallest + layer.window_sample_bytes,
+                                     2 * smallest, 10 * smallest, Index{1} << 40}) {
+            const GramShares shares = gram_shares(layer, threads, memory);
+            EXPECT_LE(shares.bytes, memory);
+            EXPECT_GE(shares.bytes, layer.shared_bytes + shares.threads * layer.thread_bytes);
+            EXPECT_GE(shares.bytes, layer.shared_bytes + shares.tiles * layer.tile_bytes);
+            EXPECT_GE(shares.window_chunks, 1);
+          }
+          const GramShares most = gram_shares(layer, threads, Index{1} << 40);
+          EXPECT_EQ(most.threads, threads);
+          EXPECT_EQ(most.tiles, threads);
+          // Where problems are many, every thread has a chunk of one problem's columns.
+          if (layer.problems > 1) {
+            EXPECT_GE(layer.thread_bytes, layer.path.sample_chunk * layer.path.inputs * 4);
+            EXPECT_LT(gram_shares(layer, 16, smallest + layer.thread_bytes).threads, 16);
+          }
+        }
+}
+
 TEST(Shards, CoverEveryNeuronOnceOnAnyNumberOfRanks) {
   for (const Index neurons : {Index{1}, Index{10}, Index{500}, Index{4096}, Index{65536}, Index{1000003}}) {
     const LayerPlan layer = make_plan(graph_of({8, neurons}), config_with(), 10).layers[0];
@@ -189,6 +277,31 @@ TEST(Plan, PropagationAloneNeedsNoLayers) {
   const Index smallest = plan.smallest_memory();
   EXPECT_NO_THROW(static_cast<void>(plan_propagation(graph, config_with({{"memory_per_rank", smallest}}))));
   EXPECT_THROW(static_cast<void>(plan_propagation(graph, config_with({{"memory_per_rank", smallest - 1}}))), Error);
+}
+
+TEST(Plan, PatchesAreDrawnByTheLayersOrdinalAndTheSeed) {
+  // A node between two layers, as a normalization that folding takes away, makes no difference.
+  net::Graph plain = graph_of({4, 3, 2});
+  net::Graph longer = plain;
+  longer.nodes.insert(longer.nodes.begin() + 2, longer.nodes[1]);
+  longer.nodes[2].name = "relu";
+  longer.nodes[2].op = net::Op::relu;
+  longer.nodes[2].inputs = {1};
+  longer.nodes[2].parameters.clear();
+  longer.nodes[3].inputs = {2};
+  longer.output = 3;
+  const auto seeds = [](const net::Graph& graph, int seed) {
+    std::vector<std::uint64_t> found;
+    for (const LayerPlan& layer :
+         make_plan(graph, config_with({{"quantization", {{"patch_seed", seed}}}}), 10).layers)
+      found.push_back(layer.patch_seed);
+    return found;
+  };
+  const auto first = seeds(plain, 0);
+  EXPECT_NE(first[0], first[1]);
+  EXPECT_EQ(first, seeds(longer, 0));
+  EXPECT_NE(first[0], seeds(plain, 1)[0]);
+  EXPECT_NE(first[1], seeds(plain, 1)[1]);
 }
 
 TEST(PlanErrors, RulesThatMatchNothing) {

@@ -322,6 +322,38 @@ TEST(Job, ReportsWhatTheContractNames) {
   world().barrier();
 }
 
+TEST(Job, ReportsThePeakOfScratchAndThePlanCoversIt) {
+  // Batch norm before any other reader: it is folded, so that scratch takes a copy of the model.
+  const net::Model model = test::ChainBuilder({50})
+                               .dense("fc1", 60, std::vector<float>(3000, 0.5F))
+                               .batch_norm("norm", std::vector<float>(60, 1), std::vector<float>(60, 0),
+                                           std::vector<float>(60, 0), std::vector<float>(60, 1))
+                               .node("relu", net::Op::relu)
+                               .dense("fc2", 70, std::vector<float>(4200, 0.5F))
+                               .dense("fc3", 5, std::vector<float>(350, 0.5F))
+                               .build();
+  const JobFolder job(world(), model, random_inputs(900, 50, 19));
+  const Json folded = job.run(world(), "folded");
+  const Json plain = job.run(world(), "plain", {"quantization.fold_batchnorm=false"});
+  if (world().is_root()) {
+    // 60 and 70 values of both networks stand side by side while the second layer's outputs are written.
+    const Index least = 900 * 4 * 2 * (60 + 70);
+    const Index peak = plain["scratch_peak_bytes"];
+    EXPECT_GE(peak, least);
+    EXPECT_LE(peak, least + 4 * 16384);
+    const Index copy = folded["scratch_peak_bytes"].get<Index>() - peak;
+    EXPECT_GE(copy, 4 * (3000 + 4200 + 350));
+    const Config config = parse_config(load_config_text(job / "job.json", {}), job / "", "job.json");
+    const JobPlan plan = make_plan(model.graph, config, 900);
+    EXPECT_GE(plan.store_bytes, peak);
+    EXPECT_GE(model_file_bytes(model.graph), copy);
+    EXPECT_GE(model_file_bytes(model.graph), static_cast<Index>(std::filesystem::file_size(job / "model.h5")));
+    EXPECT_TRUE(mentions(test::read_text(job / "folded/log"), "in scratch"));
+    EXPECT_TRUE(mentions(plan_job({job / "job.json", {}, false}, 1), "scratch on disk"));
+  }
+  world().barrier();
+}
+
 TEST(Job, AccuracyCountsAsPlainArithmeticDoes) {
   const net::Model model = test::random_mlp({12, 9, 6}, 18);
   const Eigen::MatrixXf data = random_inputs(300, 12, 19);
@@ -438,6 +470,25 @@ TEST(BadInput, ActivationsThatOverflowAreNamed) {
   EXPECT_TRUE(mentions(large.refusal("ranks"), "below 1e15"));
 }
 
+TEST(BadInput, AGridOfOtherRanksIsRefusedBeforeAnythingIsWritten) {
+  const JobFolder job(world(), test::random_mlp({10, 8, 3}, 23), random_inputs(20, 10, 24));
+  static_cast<void>(job.run(world(), "run"));
+  const std::string log = test::read_text(job / "run/log");
+  const std::string grid = fmt::format("quantization.grid={}x2", world().size());
+  std::string message;
+  try {
+    static_cast<void>(quantize(world(), {job / "job.json", {"output=run", grid}, true}));
+  } catch (const mpi::AgreedError& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::input);
+    message = error.what();
+  }
+  EXPECT_TRUE(mentions(message, fmt::format("{} ranks; there are {}", 2 * world().size(), world().size())));
+  world().barrier();
+  EXPECT_TRUE(test::read_text(job / "run/log") == log);
+  EXPECT_FALSE(std::filesystem::exists(job / "run/scratch"));
+  world().barrier();
+}
+
 TEST(BadInput, AQuantizedModelIsNotQuantizedAgain) {
   const JobFolder job(world(), test::random_mlp({4, 3}, 27), random_inputs(20, 4, 28));
   static_cast<void>(job.run(world(), "first"));
@@ -473,6 +524,7 @@ TEST(Job, AFailedRunLeavesTheOneBeforeAsItWas) {
   static_cast<void>(job.run(world(), "run"));
   const std::string report = test::read_text(job / "run/report.json");
   const std::string codes = test::read_text(job / "run/quantized.h5");
+  const std::string log = test::read_text(job / "run/log");
   world().barrier();
   world().agree([&] {
     if (!world().is_root()) return;
@@ -485,6 +537,7 @@ TEST(Job, AFailedRunLeavesTheOneBeforeAsItWas) {
   EXPECT_EQ(test::listing(job / "run"), "log quantized.h5 report.csv report.json");
   EXPECT_EQ(test::read_text(job / "run/report.json"), report);
   EXPECT_TRUE(test::read_text(job / "run/quantized.h5") == codes);
+  EXPECT_EQ(test::read_text(job / "run/log"), log);
   world().barrier();
 }
 

@@ -168,6 +168,24 @@ TEST_F(NumberedData, ErrorsNameFileAndShapes) {
   EXPECT_TRUE(mentions(refused(plain(Layout::nhw), {2, 3}), "'z'"));
 }
 
+TEST_F(NumberedData, TheOrderOfDimensionsMustBeTheNetworks) {
+  const auto refused = [&](const Shape& stored, Layout layout, const Shape& network) {
+    const DataSource source = make(stored);
+    return input_error([&] { static_cast<void>(Samples(source, plain(layout), network)); });
+  };
+  // The right number of values in the wrong order: each would give wrong numbers without a word.
+  EXPECT_TRUE(mentions(refused({4, 5, 3}, Layout::nchw, {3, 4, 5}),
+                       "4x5x3, the network takes 3x4x5: with 'preprocess.layout' NCHW expected 3x4x5 or 5x3x4"));
+  EXPECT_TRUE(mentions(refused({3, 4, 5}, Layout::nhwc, {4, 5, 3}),
+                       "with 'preprocess.layout' NHWC expected 4x5x3 or 5x3x4"));
+  EXPECT_TRUE(mentions(refused({3, 5, 4}, Layout::nchw, {3, 4, 5}), "expected 3x4x5 or 5x3x4"));
+  EXPECT_TRUE(mentions(refused({1, 4, 6}, Layout::nchw, {2, 3, 4}), "expected 2x3x4"));
+  EXPECT_TRUE(mentions(refused({4, 6}, Layout::nhw, {1, 6, 4}), "'preprocess.layout' NHW expected 1x6x4"));
+  EXPECT_TRUE(mentions(refused({4, 5, 3}, Layout::flat, {3, 4, 5}), "'preprocess.layout' flat expected 3x4x5"));
+  for (const Shape& network : {Shape{1, 4, 5}, Shape{4, 5, 1}, Shape{20}})
+    EXPECT_NO_THROW(static_cast<void>(Samples(make({4, 5, 1}), plain(Layout::flat), network)));
+}
+
 TEST_F(NumberedData, NumberOfLabelsMustFit) {
   const DataSource source = make({2});
   test::write_dataset(folder_ / "data.h5", "y", {5}, std::vector<std::int32_t>(5));

@@ -34,7 +34,7 @@ struct BroadcastCase {
 };
 
 // Each operand is a reshaped part of one input, so that both vary by sample.
-TEST(AddAndMul, BroadcastAsNumpyDoes) {
+TEST(AddSubAndMul, BroadcastAsNumpyDoes) {
   const std::vector<BroadcastCase> cases = {
       {{3, 4, 5}, {3, 4, 5}, {3, 4, 5}},       {{3, 4, 5}, {3, 1, 1}, {3, 4, 5}},
       {{3, 1, 1}, {3, 4, 5}, {3, 4, 5}},       {{3, 4, 5}, {5}, {3, 4, 5}},
@@ -44,7 +44,7 @@ TEST(AddAndMul, BroadcastAsNumpyDoes) {
       {{3, 1, 5}, {3, 4, 5}, {3, 4, 5}},       {{2, 2}, {2, 2, 2, 2}, {2, 2, 2, 2}}};
   Random random(41);
   for (const BroadcastCase& c : cases)
-    for (const net::Op op : {net::Op::add, net::Op::mul}) {
+    for (const net::Op op : {net::Op::add, net::Op::sub, net::Op::mul}) {
       const Index first_size = element_count(c.first);
       const Index second_size = element_count(c.second);
       // The input [a..., b...] times a matrix of ones and zeros picks each part: dense layers as selections.
@@ -66,7 +66,7 @@ TEST(AddAndMul, BroadcastAsNumpyDoes) {
           const float* values = input.data() + sample * (first_size + second_size);
           const float a = values[broadcast_index(at, c.first)];
           const float b = values[first_size + broadcast_index(at, c.second)];
-          expected.push_back(op == net::Op::add ? a + b : a * b);
+          expected.push_back(op == net::Op::add ? a + b : op == net::Op::sub ? a - b : a * b);
         }
       EXPECT_TRUE(same_bits(run_graph(builder.model(), input), expected))
           << to_string(c.first) << " " << to_string(c.second);
@@ -161,6 +161,33 @@ TEST(Concat, OfDifferentExtentsAndOfOneInput) {
   const int joined = builder.add(net::Op::concat, {0, wide});
   builder.add(net::Op::concat, {joined});
   EXPECT_EQ(run_graph(builder.model(), {1, 2, 3, 4}), (std::vector<float>{1, 2, 9, 9, 1, 2, 3, 4, 9, 9, 3, 4}));
+}
+
+TEST(Slice, TakesPartOfEachAxis) {
+  Random random(46);
+  const Shape shape = {2, 3, 4};
+  const auto input = random.normals(samples * 24, 1);
+  for (std::size_t axis = 0; axis < 3; ++axis)
+    for (Index start = 0; start < shape[axis]; ++start)
+      for (Index count = 1; start + count <= shape[axis]; ++count) {
+        GraphBuilder builder(shape);
+        builder.add(net::Op::slice, {0},
+                    {{"axis", {static_cast<double>(axis)}},
+                     {"start", {static_cast<double>(start)}},
+                     {"count", {static_cast<double>(count)}}});
+        Shape part = shape;
+        part[axis] = count;
+        ASSERT_EQ(builder.graph().node(1).shape, part);
+        std::vector<float> expected;
+        for (Index sample = 0; sample < samples; ++sample)
+          for (Index i = 0; i < element_count(part); ++i) {
+            auto at = coordinates(i, part);
+            at[axis] += start;
+            expected.push_back(input[static_cast<std::size_t>(sample * 24 + broadcast_index(at, shape))]);
+          }
+        EXPECT_TRUE(same_bits(run_graph(builder.model(), input), expected)) << axis << " " << start << " " << count;
+        EXPECT_TRUE(same_bits(run_in_groups(builder.model(), input, 2, {.threads = 2}), expected));
+      }
 }
 
 }  // namespace

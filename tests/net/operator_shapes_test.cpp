@@ -99,8 +99,8 @@ TEST(ConvShape, NumbersNearTheEndOfTheirRangeDoNotOverflow) {
 TEST(ConvShape, BothLinearOperatorsAreLinear) {
   EXPECT_TRUE(net::is_linear(Op::conv));
   EXPECT_TRUE(net::is_linear(Op::dense));
-  for (const Op op : {Op::input, Op::max_pool, Op::average_pool, Op::reduce_mean, Op::pad, Op::add, Op::mul, Op::concat,
-                      Op::transpose, Op::batch_norm, Op::relu, Op::reshape}) {
+  for (const Op op : {Op::input, Op::max_pool, Op::average_pool, Op::reduce_mean, Op::pad, Op::add, Op::sub, Op::mul,
+                      Op::concat, Op::slice, Op::transpose, Op::batch_norm, Op::relu, Op::reshape}) {
     EXPECT_FALSE(net::is_linear(op));
     EXPECT_EQ(net::op_from_name(net::op_name(op)), op);
   }
@@ -138,6 +138,12 @@ TEST(AxesShape, Mistakes) {
   EXPECT_TRUE(mentions(error_of(Op::transpose, maps, {{"perm", {0, 1}}}), "perm"));
   EXPECT_TRUE(mentions(error_of(Op::transpose, maps, {{"perm", {0, 1, 1}}}), "twice"));
   EXPECT_TRUE(mentions(error_of(Op::transpose, maps, {{"perm", {0, 1, 3}}}), "axis 3"));
+  EXPECT_TRUE(mentions(error_of(Op::slice, maps, {}), "no attribute count"));
+  EXPECT_TRUE(mentions(error_of(Op::slice, maps, {{"count", {0}}}), "count"));
+  EXPECT_TRUE(mentions(error_of(Op::slice, maps, {{"count", {1}}, {"axis", {3}}}), "axis is 3, its input has 3"));
+  EXPECT_TRUE(mentions(error_of(Op::slice, maps, {{"count", {1}}, {"start", {-1}}}), "start"));
+  EXPECT_TRUE(mentions(error_of(Op::slice, maps, {{"count", {3}}, {"start", {4}}, {"axis", {1}}}),
+                       "3 values from 4 on along axis 1, its input has 6"));
   EXPECT_TRUE(mentions(error_of(Op::pad, maps, {{"pads", {0, 0, 0}}}), "pads"));
   EXPECT_TRUE(mentions(error_of(Op::pad, maps, {{"pads", {0, 0, 0, -1, 0, 0}}}), "pads"));
   EXPECT_TRUE(mentions(error_of(Op::pad, maps, {{"pads", {huge, huge, huge, huge, huge, huge}}}), "2^62"));
@@ -156,6 +162,7 @@ TEST(JoinShape, Mistakes) {
   EXPECT_TRUE(mentions(error(Op::concat, {}, {{"axis", {0}}}), "0 inputs"));
   EXPECT_TRUE(mentions(error(Op::add, {0, other}), "do not broadcast"));
   EXPECT_TRUE(mentions(error(Op::mul, {flat, 0}), "do not broadcast"));
+  EXPECT_TRUE(mentions(error(Op::sub, {0}), "1 inputs, expected 2"));
   EXPECT_TRUE(mentions(error(Op::add, {0}), "1 inputs, expected 2"));
   EXPECT_TRUE(mentions(error(Op::mul, {0, 0, 0}), "3 inputs, expected 2"));
   EXPECT_TRUE(mentions(error(Op::relu, {0, 0}), "2 inputs, expected 1"));

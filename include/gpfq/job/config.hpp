@@ -98,6 +98,7 @@ struct Config {
   StreamSettings stream;
   bool channelwise = false;
   double patch_fraction = 1;
+  std::uint64_t patch_seed = 0;
   bool fold_batch_norm = true;
   std::string text;  ///< the JSON that it was made from, overrides applied
 

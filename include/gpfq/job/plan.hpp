@@ -35,6 +35,7 @@ struct LayerPlan {
   Index inputs = 0;        ///< weights per neuron (filter)
   Index neurons = 0;       ///< n, filters of a convolution
   Index rows_per_sample = 1;  ///< output positions used
+  std::uint64_t patch_seed = 0;  ///< of the draw of these positions
   Index problems = 1;
   Index problem_neurons = 0;  ///< neurons of one problem
   Index groups = 1;           ///< of the convolution
@@ -45,15 +46,18 @@ struct LayerPlan {
   Index shared_bytes = 0;  ///< memory of a rank for what its tiles share: a block, or G and C and a chunk of rows
   Index tile_bytes = 0;    ///< memory of one tile
   Index piece_bytes = 0;   ///< of that shared memory: a chunk of outputs on its way to the next layer
+  Index thread_bytes = 0;  ///< Gram form: memory of one thread that makes patches and products
+  Index window_samples = 0;       ///< Gram form: samples whose inputs must be at hand for a chunk of rows
+  Index window_sample_bytes = 0;  ///< ... and memory of one of them
 
   [[nodiscard]] Index tiles_per_problem() const { return ceil_div(problem_neurons, tile_width); }
   [[nodiscard]] Index tile_count() const { return problems * tiles_per_problem(); }
 
   template <class Archive>
   void serialize(Archive& archive, unsigned /*version*/) {
-    archive& node& name& tensor& quantized& method& form& reason& is_conv& channelwise& inputs& neurons& rows_per_sample&
+    archive& node& name& tensor& quantized& method& form& reason& is_conv& channelwise& inputs& neurons& rows_per_sample& patch_seed&
         problems& problem_neurons& groups& path.samples& path.inputs& path.block_width& path.sample_chunk& path.shared&
-            path.keeps_outputs& tile_width& next_cut& flops& shared_bytes& tile_bytes& piece_bytes;
+            path.keeps_outputs& tile_width& next_cut& flops& shared_bytes& tile_bytes& piece_bytes& thread_bytes& window_samples& window_sample_bytes;
   }
 };
 
@@ -63,8 +67,13 @@ struct TileBox {
   Index first_neuron = 0;
   Index neurons = 0;
   Index first_input = 0;  ///< among a neuron's weights
+  Index inputs = 0;
 };
+/// Channelwise, the channels of the same neurons follow each other.
 [[nodiscard]] TileBox tile_box(const LayerPlan& layer, Index tile);
+
+/// Rows of weights that a layer with several problems reads, and whose codes it writes, together.
+[[nodiscard]] Index rows_together(const LayerPlan& layer);
 
 /// The whole job.
 struct JobPlan {
@@ -76,6 +85,7 @@ struct JobPlan {
   Index weight_tile_bytes = 0;   ///< of a weight tile and a chunk's product in propagation
   Index propagation_bytes = 0;   ///< smallest memory of a rank for propagation: one unit in both networks
   Index store_bytes = 0;         ///< most that activations take on disk at a time
+  Index model_copy_bytes = 0;    ///< of the float model in scratch; 0 where the given file serves
   Index output_bytes = 0;        ///< of quantized.h5 (and of an imported model)
 
   /// Smallest memory_per_rank that the job runs in, and what asks for it.
@@ -85,7 +95,8 @@ struct JobPlan {
 
   template <class Archive>
   void serialize(Archive& archive, unsigned /*version*/) {
-    archive& samples& layers& sample_unit& sample_chunk& neuron_tile& weight_tile_bytes& propagation_bytes& store_bytes& output_bytes;
+    archive& samples& layers& sample_unit& sample_chunk& neuron_tile& weight_tile_bytes& propagation_bytes& store_bytes&
+        model_copy_bytes& output_bytes;
   }
 };
 
@@ -93,6 +104,9 @@ struct JobPlan {
 /// @throws Error (input): nothing to quantize, a rule that matches no layer, memory_per_rank too small (naming the
 /// smallest that does, and what would need less).
 [[nodiscard]] JobPlan make_plan(const net::Graph& graph, const Config& config, Index samples);
+
+/// What the float model takes in a file of its own, at most: tensors, the graph's text, HDF5's tables.
+[[nodiscard]] Index model_file_bytes(const net::Graph& graph);
 
 /// The part of a plan that propagation alone needs (evaluation of a model): chunks, tiles and their memory.
 /// @throws Error (input): memory_per_rank too small.
@@ -114,6 +128,14 @@ struct StreamMemory {
 /// @param shape  with the rows that lie here   @param sharers  ranks that share the memory of a block
 [[nodiscard]] StreamMemory divide_memory(const LayerPlan& layer, const quant::PathShape& shape, int sharers,
                                          Index memory_per_rank);
+/// What a rank does at once in Gram form, so that memory_per_rank holds. Results do not depend on it.
+struct GramShares {
+  int threads = 1;         ///< that make patches and products
+  Index window_chunks = 1; ///< chunks of rows whose samples are read together
+  Index tiles = 1;         ///< tiles in memory together
+  Index bytes = 0;         ///< what all that takes
+};
+[[nodiscard]] GramShares gram_shares(const LayerPlan& layer, int threads, Index memory_per_rank);
 
 /// Samples, a multiple of the unit and at least one unit, that a rank propagates at once through nodes first .. last−1.
 [[nodiscard]] Index samples_per_wave(const JobPlan& plan, const net::Graph& graph, int first, int last,

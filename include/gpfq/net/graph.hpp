@@ -13,7 +13,8 @@
 namespace gpfq::net {
 
 /// What a node computes. Every operator works sample by sample; shapes leave the samples out. Attributes that a node
-/// does not have: strides, dilations, groups and keepdims are 1, pads, axis, value, ceil_mode and count_include_pad 0.
+/// does not have: strides, dilations, groups and keepdims are 1, pads, axis, start, value, ceil_mode and
+/// count_include_pad 0.
 enum class Op {
   input,     ///< the network's input
   dense,     ///< y = W x + b;            parameters weight [n, N], bias [n] (optional)
@@ -24,8 +25,10 @@ enum class Op {
   reduce_mean,   ///< mean over attribute axes (per-sample axes, 0 = first after the samples), keepdims (0 or 1)
   pad,           ///< attributes pads [before per axis ..., after per axis ...], value (constant)
   add,           ///< x + y, two inputs, broadcast as numpy does over the per-sample shapes
+  sub,           ///< x − y, likewise
   mul,           ///< x · y, likewise
   concat,        ///< one or more inputs joined along attribute axis (per-sample)
+  slice,         ///< attribute count values from attribute start on, along attribute axis (per-sample)
   transpose,     ///< attribute perm of the per-sample axes: output axis i is input axis perm[i]
   batch_norm,    ///< per channel (dim 0):    parameters scale, shift, mean, variance [C]; attribute epsilon
   relu,          ///< max(0, x)

@@ -49,6 +49,8 @@ class ActivationStore {
 
   [[nodiscard]] Index bytes_read() const { return bytes_read_; }
   [[nodiscard]] Index bytes_written() const { return bytes_written_; }
+  /// Most that the files have taken together so far, as root saw them after each flush(); 0 on other ranks.
+  [[nodiscard]] Index peak_disk_bytes() const { return peak_disk_bytes_; }
 
  private:
   struct Tensor {
@@ -67,6 +69,7 @@ class ActivationStore {
   std::map<Key, Tensor> tensors_;
   mutable Index bytes_read_ = 0;
   Index bytes_written_ = 0;
+  Index peak_disk_bytes_ = 0;
 };
 
 }  // namespace gpfq::store
