@@ -30,6 +30,9 @@ double narrow_share(Index width) { return static_cast<double>(width) / static_ca
 /// Product that adds `depth` columns to a large matrix: 0.91, 0.96 for 64, 128.
 double shallow_share(Index depth) { return static_cast<double>(depth) / static_cast<double>(depth + 6); }
 
+/// What a narrow tile loses against the widest.
+double tile_share(const LayerPlan& plan) { return narrow_share(plan.tile_width) / narrow_share(256); }
+
 /// Both networks' outputs by a pass over the inputs of their own.
 double propagation_cost(const LayerPlan& plan) {
   return 4.0 * static_cast<double>(plan.path.samples) * static_cast<double>(plan.path.inputs) *
@@ -66,7 +69,7 @@ double residual_cost(const LayerPlan& plan, Index block, bool keeps_outputs) {
   const double b = static_cast<double>(block);
   const bool one_product = !plan.path.shared && !keeps_outputs;  // U += XW − XqQ, 2b columns deep
   const double update = (plan.path.shared && !keeps_outputs ? 2 : 4) / shallow_share(one_product ? 2 * block : block);
-  const double per_entry = n * (2 / narrow_share(block) + update) +
+  const double per_entry = n * (2 / narrow_share(block) + update) / tile_share(plan) +
                            2 * b * static_cast<double>(plan.path.networks()) / narrow_share(block);
   return static_cast<double>(plan.path.samples) * static_cast<double>(plan.path.inputs) * per_entry +
          kernel_cost(plan, block) + (keeps_outputs ? 0 : propagation_cost(plan));

@@ -31,12 +31,17 @@ std::filesystem::path folder_of(const std::filesystem::path& config) {
   return std::filesystem::absolute(config).parent_path();
 }
 
-/// OMP_NUM_THREADS, else this rank's share of the processors that it may run on.
-int choose_threads(const mpi::Communicator& comm) {
+/// OMP_NUM_THREADS, or 0.
+int asked_threads() {
   int threads = 0;
   const char* asked = std::getenv("OMP_NUM_THREADS");
   if (asked != nullptr) std::from_chars(asked, asked + std::strlen(asked), threads);
-  if (threads >= 1) return threads;
+  return std::max(0, threads);
+}
+
+/// OMP_NUM_THREADS, else this rank's share of the processors that it may run on.
+int choose_threads(const mpi::Communicator& comm) {
+  if (asked_threads() > 0) return asked_threads();
   int processors = 1;
   const std::string mine = processor_set(processors);
   const mpi::Communicator node = comm.split_node();
@@ -77,8 +82,9 @@ void check_evaluation(const DataSource& source, const Preprocess& preprocess, co
 }
 
 std::string plan_job(const JobOptions& options, int ranks) {
-  const Config config =
+  Config config =
       parse_config(load_config_text(options.config, options.overrides), folder_of(options.config), options.config.string());
+  if (config.threads == 0) config.threads = std::max(1, asked_threads());  // where it will run is not known here
   std::optional<net::Model> imported = import_unless_native(config.model);
   std::optional<store::ModelFile> native;
   if (!imported) native.emplace(config.model);
