@@ -21,6 +21,18 @@ void add_config_options(CLI::App& command, Request& request) {
       ->allow_extra_args(false);
 }
 
+/// In place of what is measured here.
+void add_rate_options(CLI::App& command, job::GivenRates& rates) {
+  const auto add = [&](const char* name, auto& value, const char* help) {
+    command.add_option(name, value, help)->check(CLI::PositiveNumber);
+  };
+  add("--gflops", rates.gflops, "rate of a core, single-precision product (default: measured here, as all rates)");
+  add("--memory-gb", rates.memory_gb, "memory copied by a node, GB/s");
+  add("--read-gb", rates.read_gb, "read by a rank from files, GB/s");
+  add("--write-gb", rates.write_gb, "written by a rank to files, GB/s");
+  add("--cores", rates.cores, "cores of a node");
+}
+
 void add_commands(CLI::App& app, Request& request) {
   const auto chosen = [&request](Command command) { return [&request, command] { request.command = command; }; };
 
@@ -33,9 +45,13 @@ void add_commands(CLI::App& app, Request& request) {
   import_model->add_option("-o,--output", request.output, "native model to write")->required();
   import_model->callback(chosen(Command::import_model));
 
-  CLI::App* plan = app.add_subcommand("plan", "show what a job will do: shapes, work, memory; no ranks needed");
+  CLI::App* plan = app.add_subcommand("plan", "show what a job will do and cost: work, time, memory; no ranks needed");
   plan->add_option("CONFIG", request.job.config, "config (JSON)")->required();
-  plan->add_option("--ranks", request.ranks, "ranks to plan for")->check(CLI::Range(1, 1 << 20));
+  plan->add_option("--ranks", request.plan.ranks, "ranks to plan for")->check(CLI::Range(1, 1 << 20));
+  plan->add_option("--nodes", request.plan.nodes, "nodes that they run on (default: one core per thread)")
+      ->check(CLI::Range(1, 1 << 20));
+  plan->add_flag("--json", request.plan.json, "print JSON");
+  add_rate_options(*plan, request.plan.rates);
   add_config_options(*plan, request);
   plan->callback(chosen(Command::plan));
 
@@ -100,7 +116,7 @@ std::string run_serial(const Request& request) {
     case Command::import_model:
       return job::import_model(request.input, request.output);
     case Command::plan:
-      return job::plan_job(request.job, request.ranks);
+      return job::plan_job(request.job, request.plan);
     case Command::inspect:
       return job::inspect(request.input);
     default:

@@ -17,7 +17,7 @@ struct Request {
   std::filesystem::path input;   ///< model or file
   std::filesystem::path output;
   job::JobOptions job;
-  int ranks = 1;
+  job::PlanOptions plan;
 };
 
 /// Parses. Where the command line is wrong or asks for help, `exit_code` is set (0 or 2), the text is for

@@ -11,6 +11,7 @@
 #include "gpfq/net/fold.hpp"
 #include "gpfq/store/model_file.hpp"
 #include "job/blas.hpp"
+#include "job/estimate.hpp"
 #include "job/evaluation.hpp"
 #include "job/model_source.hpp"
 #include "job/msq.hpp"
@@ -51,18 +52,28 @@ void check_evaluation(const DataSource& source, const Preprocess& preprocess, co
                   labels[i], i, classes);
 }
 
-std::string plan_job(const JobOptions& options, int ranks) {
+Index evaluation_samples(const Config& config, const net::Graph& graph) {
+  return config.evaluation ? Samples(*config.evaluation, config.preprocess, graph.node(0).shape).count() : 0;
+}
+
+std::string plan_job(const JobOptions& options, const PlanOptions& plan) {
   const Config config =
       parse_config(load_config_text(options.config, options.overrides), folder_of(options.config), options.config.string());
   std::optional<net::Model> imported = import_unless_native(config.model);
   std::optional<store::ModelFile> native;
   if (!imported) native.emplace(config.model);
   net::Model model = imported ? std::move(*imported) : as_model(*native);
-  if (config.fold_batch_norm) net::fold_batch_norms(model);
+  const int folded = config.fold_batch_norm ? net::fold_batch_norms(model) : 0;
   const net::Graph& graph = model.graph;
   const Samples calibration(config.calibration, config.preprocess, graph.node(0).shape);
   if (config.evaluation) check_evaluation(*config.evaluation, config.preprocess, graph);
-  return plan_table(make_plan(graph, config, calibration.count()), config, ranks);
+  const JobPlan job = make_plan(graph, config, calibration.count());
+  const MachineRates rates = with_given(machine_rates(config.scratch, machine_cache()), plan.rates);
+  const Placement placement = place_ranks(plan.ranks, plan.nodes, config.threads, rates.cores);
+  const JobEstimate estimate =
+      estimate_job(job, graph, config, rates, placement, {evaluation_samples(config, graph), imported.has_value() || folded > 0});
+  if (plan.json) return estimate_json(job, estimate, config, placement, rates);
+  return plan_table(job, config, plan.ranks) + estimate_table(job, estimate, config, placement);
 }
 
 std::string evaluate_model(const mpi::Communicator& comm, const std::filesystem::path& path, const JobOptions& options) {

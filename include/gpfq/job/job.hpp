@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,23 @@ struct JobOptions {
   bool overwrite = false;
 };
 
+/// Rates that the user gives in place of measured ones; GB are 10⁹ bytes.
+struct GivenRates {
+  std::optional<double> gflops;     ///< of a core, single-precision product
+  std::optional<double> memory_gb;  ///< per second, of a node
+  std::optional<double> read_gb;    ///< per second, of a rank from files
+  std::optional<double> write_gb;   ///< per second, of a rank to files
+  std::optional<int> cores;         ///< of a node
+};
+
+/// What a plan is made for.
+struct PlanOptions {
+  int ranks = 1;
+  int nodes = 0;  ///< 0: as many of this machine's cores as the ranks' threads take
+  bool json = false;
+  GivenRates rates;
+};
+
 /// Quantizes the config's network: coordinator and workers in one call. Collective.
 /// @returns the closing table on root, empty elsewhere.
 /// @throws Error; AgreedError where all ranks have it.
@@ -27,8 +45,8 @@ struct JobOptions {
 [[nodiscard]] std::string evaluate_model(const mpi::Communicator& comm, const std::filesystem::path& model,
                                          const JobOptions& options);
 
-/// The plan as a table; reads headers only, no MPI. @throws Error (input)
-[[nodiscard]] std::string plan_job(const JobOptions& options, int ranks);
+/// The plan and what it will cost, as tables or JSON; reads headers only, no MPI. @throws Error (input)
+[[nodiscard]] std::string plan_job(const JobOptions& options, const PlanOptions& plan);
 
 /// Imports `from` and writes the native model `to`; returns a line about it.
 [[nodiscard]] std::string import_model(const std::filesystem::path& from, const std::filesystem::path& to);
