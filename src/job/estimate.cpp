@@ -40,6 +40,8 @@ constexpr double agree_seconds = 1e-5;
 // Opening, creating and closing a file by all ranks.
 constexpr double file_seconds = 5e-3;
 constexpr double start_seconds = 0.1;
+// Maps that are at hand while patches are made.
+constexpr Index window_bytes = Index{8} << 20;
 
 double real(Index value) { return static_cast<double>(value); }
 
@@ -48,12 +50,14 @@ class Estimator {
  public:
   Estimator(const JobPlan& plan, const net::Graph& graph, const Config& config, const MachineRates& rates,
             const Placement& placement)
-      : plan_(plan), graph_(graph), config_(config), rates_(rates), ranks_(placement.ranks) {
+      : plan_(plan), graph_(graph), config_(config), rates_(rates), ranks_(placement.ranks), nodes_(placement.nodes) {
     crowding_ = placement.crowding(config.threads);
     const double node_share = rates.node_memory_bytes_per_second / placement.ranks_per_node();
     memory_rate_ = std::min(rates.memory_bytes_per_second / crowding_, node_share);
-    read_rate_ = std::min(rates.read_bytes_per_second / crowding_, node_share);
-    write_rate_ = std::min(rates.write_bytes_per_second / crowding_, node_share);
+    // What is read goes into new memory: cleared first.
+    const double into_new = 1 / (1 / rates.read_bytes_per_second + 1 / rates.memory_bytes_per_second);
+    read_rate_ = std::min(into_new / crowding_, node_share);
+    write_rate_ = rates.write_bytes_per_second;
     std::vector<bool> quantized(graph.nodes.size(), false);
     for (const LayerPlan* layer : plan.quantized_layers()) quantized[static_cast<std::size_t>(layer->node)] = true;
     differs_ = differing_nodes(graph, quantized);
@@ -123,6 +127,7 @@ class Estimator {
   const Config& config_;
   const MachineRates& rates_;
   int ranks_;
+  int nodes_;
   double crowding_ = 1;
   double memory_rate_ = 0;
   double read_rate_ = 0;
@@ -190,7 +195,8 @@ void Estimator::add_residual(const LayerPlan& layer, LayerEstimate& estimate) co
   estimate.seconds["path"] += rounds * tile + sums;
 
   add_weights_and_codes(layer, most_tiles, estimate);
-  estimate.peak_memory = quant::InputBlock::bytes(shape) + wave_tiles * quant::TilePath::bytes(shape, layer.tile_width);
+  estimate.peak_memory = quant::InputBlock::bytes(shape) +
+                         wave_tiles * quant::TilePath::bytes(shape, layer.tile_width) + (layer.is_conv ? window_bytes : 0);
 }
 
 void Estimator::add_gram(const LayerPlan& layer, LayerEstimate& estimate) const {
@@ -273,8 +279,12 @@ Index Estimator::propagation_memory(int first, int last) const {
       std::max({2 * net::peak_floats_per_sample(graph_, first, last), 3 * floats_at(first), 3 * floats_at(last)});
   const Index mine = ShardPlan(plan_.samples, plan_.sample_unit, ranks_).items_of(0).size();
   const Index wave = std::min(mine, samples_per_wave(plan_, graph_, first, last, config_.memory_per_rank));
-  return plan_.weight_tile_bytes + wave * floats * float_bytes +
-         config_.threads * net::scratch_floats_per_thread(graph_, first, last) * float_bytes;
+  const Index bytes = plan_.weight_tile_bytes + wave * floats * float_bytes +
+                config_.threads * net::scratch_floats_per_thread(graph_, first, last) * float_bytes;
+  // Vectors lie input by input, so that a wave's samples are pieces of every row.
+  const std::vector<int> live = net::live_at(graph_, last);
+  const bool adjoins = std::all_of(live.begin(), live.end(), [&](int at) { return graph_.node(at).shape.size() > 1; });
+  return adjoins ? bytes : bytes + collective_write_memory;
 }
 
 /// What propagation reads at `first`, computes, and keeps at `cut`.
@@ -300,8 +310,9 @@ void Estimator::add_stored_cut(int first, int cut, bool keep, LayerEstimate& est
   estimate.bytes_written += written;
   seconds += share * real(read) * (1 / read_rate_ + 1 / memory_rate_);
   seconds += share * real(written) *
-             (1 / write_rate_ + 1 / memory_rate_ + crowding_ / rates_.digest_bytes_per_second / config_.threads +
+             (2 / memory_rate_ + crowding_ / rates_.digest_bytes_per_second / config_.threads +
               2 * crowding_ / scan_bytes_per_second);
+  seconds += write_seconds(written) / nodes_;  // collective: one rank of a node writes for all
   seconds += (first > 0 ? 2 : 1) * node_seconds(first, cut, mine);
   estimate.seconds["propagate"] += seconds;
   estimate.peak_memory = std::max(estimate.peak_memory, propagation_memory(first, cut));
@@ -346,13 +357,15 @@ JobEstimate estimate_job(const JobPlan& plan, const net::Graph& graph, const Con
   const std::vector<const LayerPlan*> layers = plan.quantized_layers();
   JobEstimate job;
   const LayerEstimate start = estimator.start(layers.front()->node);
-  job.peak_memory = base_memory + start.peak_memory;
+  const Index base = own_base_memory + library_memory + (placement.ranks > 1 ? collective_write_memory : 0);
+  job.peak_memory = base + start.peak_memory;
   job.start_seconds = start_seconds + start.total_seconds() + estimator.write_seconds(plan.output_bytes);
   if (extent.is_imported) job.start_seconds += 2 * estimator.write_seconds(plan.output_bytes);
   job.finish_seconds = estimator.evaluation_seconds(extent.evaluation_samples);
   for (std::size_t i = 0; i < layers.size(); ++i) {
     LayerEstimate layer = estimator.layer(*layers[i], i + 1 < layers.size() ? layers[i + 1] : nullptr);
-    job.peak_memory = layer.peak_memory = std::max(job.peak_memory, base_memory + layer.peak_memory);
+    job.peak_memory = layer.peak_memory = std::max(job.peak_memory, base + layer.peak_memory);
+    layer.shared_memory = library_memory;
     job.bytes_read += layer.bytes_read;
     job.bytes_written += layer.bytes_written;
     job.seconds += layer.total_seconds();
@@ -361,7 +374,9 @@ JobEstimate estimate_job(const JobPlan& plan, const net::Graph& graph, const Con
     job.layers.push_back(std::move(layer));
   }
   job.seconds += job.start_seconds + job.finish_seconds;
-  job.node_memory = placement.ranks_per_node() * job.peak_memory;
+  const Index per_node = placement.ranks_per_node();
+  job.node_memory = library_memory + per_node * (job.peak_memory - library_memory);
+  job.proportional_memory = job.node_memory / per_node;
   job.disk_bytes = plan.store_bytes + plan.output_bytes * (extent.is_imported ? 2 : 1);
   return job;
 }

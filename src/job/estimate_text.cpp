@@ -11,9 +11,10 @@
 #include "job/grid.hpp"
 
 namespace gpfq::job {
-namespace {
 
 using Json = nlohmann::ordered_json;
+
+namespace {
 
 // What a job's limits have over its estimate.
 constexpr double time_margin = 2;
@@ -25,14 +26,6 @@ std::string format_seconds(double seconds) {
   if (seconds < 100) return seconds < 0.1 ? fmt::format("{:.1f} ms", seconds * 1e3) : fmt::format("{:.2f} s", seconds);
   const auto whole = static_cast<Index>(std::lround(seconds));
   return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
-}
-
-Json estimated_json(const LayerEstimate& estimate) {
-  return {{"seconds", estimate.seconds},
-          {"seconds_total", estimate.total_seconds()},
-          {"bytes_read", estimate.bytes_read},
-          {"bytes_written", estimate.bytes_written},
-          {"peak_memory", estimate.peak_memory}};
 }
 
 }  // namespace
@@ -71,14 +64,21 @@ std::string estimate_table(const JobPlan& plan, const JobEstimate& estimate, con
   return text;
 }
 
-Json estimate_totals(const JobEstimate& estimate) {
+Json layer_estimate_json(const LayerEstimate& estimate) {
+  return {{"seconds", estimate.seconds},
+          {"seconds_total", estimate.total_seconds()},
+          {"bytes_read", estimate.bytes_read},
+          {"bytes_written", estimate.bytes_written},
+          {"peak_memory", estimate.peak_memory}};
+}
+
+Json job_estimate_json(const JobEstimate& estimate) {
   return {{"seconds", estimate.seconds},         {"start_seconds", estimate.start_seconds},
           {"finish_seconds", estimate.finish_seconds}, {"bytes_read", estimate.bytes_read},
           {"bytes_written", estimate.bytes_written},   {"peak_memory", estimate.peak_memory},
+          {"proportional_memory", estimate.proportional_memory},
           {"node_memory", estimate.node_memory},       {"disk_bytes", estimate.disk_bytes}};
 }
-
-Json estimate_layer(const LayerEstimate& estimate) { return estimated_json(estimate); }
 
 std::string estimate_json(const JobPlan& plan, const JobEstimate& estimate, const Config& config,
                           const Placement& placement, const MachineRates& rates) {
@@ -114,9 +114,9 @@ std::string estimate_json(const JobPlan& plan, const JobEstimate& estimate, cons
                               {"shared_inputs", layer.path.shared},
                               {"grid", fmt::format("{}x{}", grid.neurons, grid.samples)},
                               {"flops", layer.flops},
-                              {"estimated", estimated_json(estimate.layers[i])}});
+                              {"estimated", layer_estimate_json(estimate.layers[i])}});
   }
-  json["estimated"] = estimate_totals(estimate);
+  json["estimated"] = job_estimate_json(estimate);
   json["sbatch"] = sbatch_line(estimate, placement, config.threads);
   return json.dump(2) + "\n";
 }

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "gpfq/base/error.hpp"
+#include "gpfq/base/text.hpp"
 #include "gpfq/mpi/communicator.hpp"
 #include "job/blas.hpp"
 
@@ -134,7 +135,12 @@ std::string report_json(const JobReport& report) {
                         {"quantized", accuracy_json(report.accuracy->quantized)},
                         {"msq", accuracy_json(report.accuracy->msq)}};
   json["layers"] = Json::array();
-  for (const LayerReport& layer : report.layers) json["layers"].push_back(layer_json(layer));
+  for (std::size_t i = 0; i < report.layers.size(); ++i) {
+    Json layer = layer_json(report.layers[i]);
+    if (report.estimate) layer["estimated"] = layer_estimate_json(report.estimate->layers.at(i));
+    json["layers"].push_back(std::move(layer));
+  }
+  if (report.estimate) json["estimated"] = job_estimate_json(*report.estimate);
   json["seconds"] = report.seconds;
   json["bytes_read"] = report.bytes_read;
   json["bytes_written"] = report.bytes_written;
@@ -181,6 +187,10 @@ std::string report_table(const JobReport& report) {
     if (!rounds) text += fmt::format("          GPFQ   {}\n", percent(report.accuracy->quantized));
     text += fmt::format("          MSQ    {}   plain rounding to the same levels\n", percent(report.accuracy->msq));
   }
+  if (report.estimate)
+    text += fmt::format("\ntime {:.1f} s (estimated {:.1f} s), memory {} (estimated {})\n", report.seconds,
+                        report.estimate->seconds, format_bytes(report.peak_memory),
+                        format_bytes(report.estimate->peak_memory));
   text += fmt::format("\nresults in {}: quantized.h5, report.json, report.csv, log\n", report.output);
   return text;
 }
