@@ -35,6 +35,42 @@ struct PlanOptions {
   GivenRates rates;
 };
 
+/// A dense layer for the model of scale.
+struct ScaleShape {
+  Index inputs = 65536;
+  Index neurons = 65536;
+  Index samples = 65536;
+  bool shared = false;  ///< X = Xq
+  Index block = 0;      ///< 0: as the plan chooses
+};
+
+/// A cluster for the model of scale. The defaults are those of a node of two 32-core EPYC 7543 with HDR100 InfiniBand on
+/// a Lustre of middling size; README "At scale" says where each is from.
+struct ScaleMachine {
+  double gflops = 40;                 ///< of a core, large single-precision products
+  int cores_per_node = 64;            ///< one rank each
+  double node_memory_gb = 256;        ///< of which ranks take 9/10
+  double memory_gb = 200;             ///< per second, read and written by a node
+  double latency_us = 2;              ///< between nodes
+  double node_latency_us = 0.5;       ///< inside one
+  double network_gb = 12.5;           ///< per second, in and out of a node
+  double files_gb = 50;               ///< per second, the file system to all nodes
+  double node_files_gb = 2.5;         ///< per second, to one node
+};
+
+/// Who reads a block and who forms its products.
+struct ScaleDesign {
+  enum class Reading { each_node, once };             ///< every node the whole block; or a share, then exchanged
+  enum class Products { each_rank, node, all_ranks };  ///< by every rank; shared by ranks with the same rows, or by all
+  Reading reading = Reading::each_node;
+  Products products = Products::each_rank;
+  bool read_ahead = true;  ///< the next block is read while this one is computed
+};
+
+/// The model of scale for 2, 4, 8 ... 4096 ranks, and all designs side by side. @throws Error (input)
+[[nodiscard]] std::string scale_table(const ScaleShape& shape, const ScaleMachine& machine, const ScaleDesign& design);
+[[nodiscard]] std::string scale_json(const ScaleShape& shape, const ScaleMachine& machine, const ScaleDesign& design);
+
 /// Quantizes the config's network: coordinator and workers in one call. Collective.
 /// @returns the closing table on root, empty elsewhere.
 /// @throws Error; AgreedError where all ranks have it.
