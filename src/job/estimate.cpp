@@ -69,6 +69,7 @@ class Estimator {
     if (layer.form == Form::residual) add_residual(layer, estimate);
     if (layer.form == Form::gram) add_gram(layer, estimate);
     if (layer.form == Form::rounding) add_rounding(layer, estimate);
+    estimate.proportional_memory = estimate.peak_memory;
     add_propagation(layer.node, next == nullptr ? layer.node + 1 : next->node, next != nullptr, estimate);
     return estimate;
   }
@@ -365,7 +366,7 @@ JobEstimate estimate_job(const JobPlan& plan, const net::Graph& graph, const Con
   for (std::size_t i = 0; i < layers.size(); ++i) {
     LayerEstimate layer = estimator.layer(*layers[i], i + 1 < layers.size() ? layers[i + 1] : nullptr);
     job.peak_memory = layer.peak_memory = std::max(job.peak_memory, base + layer.peak_memory);
-    layer.shared_memory = library_memory;
+    layer.proportional_memory += base - library_memory + library_memory / placement.ranks_per_node();
     job.bytes_read += layer.bytes_read;
     job.bytes_written += layer.bytes_written;
     job.seconds += layer.total_seconds();

@@ -33,7 +33,7 @@ struct LayerEstimate {
   Index bytes_read = 0;     ///< from the activation store
   Index bytes_written = 0;  ///< to it
   Index peak_memory = 0;    ///< of a rank, the program itself included: resident, as the system counts it (VmHWM)
-  Index shared_memory = 0;  ///< what of it other ranks of the node map too: counted once per node
+  Index proportional_memory = 0;  ///< of a rank in the path, shared pages by its share (Pss)
   [[nodiscard]] double total_seconds() const;
 };
 

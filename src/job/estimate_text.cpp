@@ -69,7 +69,8 @@ Json layer_estimate_json(const LayerEstimate& estimate) {
           {"seconds_total", estimate.total_seconds()},
           {"bytes_read", estimate.bytes_read},
           {"bytes_written", estimate.bytes_written},
-          {"peak_memory", estimate.peak_memory}};
+          {"peak_memory", estimate.peak_memory},
+          {"proportional_memory", estimate.proportional_memory}};
 }
 
 Json job_estimate_json(const JobEstimate& estimate) {

@@ -117,6 +117,7 @@ void quantize_by_path(const LayerTask& task, RankReport& report) {
     });
     report.seconds["read"] += reading.seconds();
     run_wave(task, shard, rows, tiles, block, report, begin == shard.tiles.begin);
+    report.proportional_memory = std::max(report.proportional_memory, proportional_memory_bytes());
     Stopwatch writing;
     shard.row.agree([&] {
       if (!shard.row.is_root()) return;  // the row's ranks all have the same codes

@@ -76,7 +76,8 @@ Json layer_json(const LayerReport& layer) {
                {"seconds", layer.all.seconds},
                {"bytes_read", layer.all.bytes_read},
                {"bytes_written", layer.all.bytes_written},
-               {"peak_memory", layer.all.peak_memory}};
+               {"peak_memory", layer.all.peak_memory},
+               {"proportional_memory", layer.all.proportional_memory}};
   if (layer.error.reference == 0) json["relative_error"] = nullptr;
   return json;
 }
@@ -110,6 +111,7 @@ RankReport join_reports(const LayerPlan& layer, const std::vector<RankReport>& r
     all.bytes_read += rank.bytes_read;
     all.bytes_written += rank.bytes_written;
     all.peak_memory = std::max(all.peak_memory, rank.peak_memory);
+    all.proportional_memory = std::max(all.proportional_memory, rank.proportional_memory);
   }
   std::sort(all.tiles.begin(), all.tiles.end(), [](const TileReport& a, const TileReport& b) {
     return std::pair{a.first_neuron, a.first_input} < std::pair{b.first_neuron, b.first_input};

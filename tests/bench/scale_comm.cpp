@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What ranks say to each other per block of inputs, and nothing else: for comparison with the model of scale. Plain MPI,
-// so that SimGrid's smpicxx compiles it alone and smpirun runs it for clusters that are not at hand (README "At scale").
+// so that SimGrid's smpicxx compiles it alone and smpirun runs it for clusters that are not at hand (README "Time, memory and scale").
 #include <mpi.h>
 
 #include <algorithm>

@@ -116,6 +116,7 @@ TEST(Estimate, MemoryHoldsTheProgramAndTheBuffers) {
   const JobEstimate estimate = job.on(1, 1);
   const Index buffers = layer.shared_bytes + layer.tile_count() * layer.tile_bytes;
   EXPECT_EQ(estimate.peak_memory, own_base_memory + library_memory + buffers);
+  EXPECT_EQ(estimate.layers[0].proportional_memory, estimate.peak_memory);
   EXPECT_EQ(estimate.proportional_memory, estimate.peak_memory);
   // Ranks of a node share the library's pages and nothing else.
   const JobEstimate four = job.on(4, 1);
@@ -161,7 +162,7 @@ TEST(Machine, RatesAreCachedAndABadCacheIsAsNone) {
                             first.read_bytes_per_second, first.write_bytes_per_second, first.digest_bytes_per_second})
     EXPECT_GT(rate, 0);
   EXPECT_GE(first.cores, 1);
-  EXPECT_EQ(test::listing(folder.path()), "cache");  // nothing is left where files will lie
+  EXPECT_EQ(test::listing(folder.path()), "cache cache/gpfq cache/gpfq/machine.json");  // nothing is left where files will lie
   EXPECT_EQ(machine_rates(folder.path(), cache).flops_per_second, first.flops_per_second);  // not measured again
   for (const char* text : {"", "[1]", "{", "{\"x\": 1}"}) {
     test::write_text(cache, text);

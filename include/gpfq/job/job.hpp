@@ -45,7 +45,7 @@ struct ScaleShape {
 };
 
 /// A cluster for the model of scale. The defaults are those of a node of two 32-core EPYC 7543 with HDR100 InfiniBand on
-/// a Lustre of middling size; README "At scale" says where each is from.
+/// a Lustre of middling size; README "Time, memory and scale" says where each is from.
 struct ScaleMachine {
   double gflops = 40;                 ///< of a core, large single-precision products
   int cores_per_node = 64;            ///< one rank each
