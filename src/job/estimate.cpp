@@ -185,19 +185,23 @@ void Estimator::add_residual(const LayerPlan& layer, LayerEstimate& estimate) co
 
   const double product_rounds = over_threads(shape.local_chunks) / std::max(1.0, real(shape.local_chunks));
   estimate.seconds["products"] +=
-      passes * (product_rounds * product_seconds(2 * entries * real(b), block_product_share(b)) + scan_seconds(scanned) +
-                (grid.samples > 1 ? blocks * networks * sum_seconds(b * b, grid.samples) : 0.0));
+      passes *
+      (product_rounds * product_seconds(2 * entries * real(b), block_product_share(b)) + scan_seconds(scanned) +
+       (grid.samples > 1 ? blocks * networks * sum_seconds(b * b, grid.samples) : 0.0));
 
   const double tile = product_seconds(2 * rows * inputs * width * (1 - 1 / blocks), projection_share(b)) +
                       product_seconds(2 * entries * width, update_share(networks * b)) +
                       inputs * width * kernel_seconds_per_weight(b) * crowding_;
-  const double sums = grid.samples > 1 ? blocks * real(most_tiles) * sum_seconds(b * layer.tile_width, grid.samples) : 0;
-  const double rounds = real(most_tiles / wave_tiles) * over_threads(wave_tiles) + over_threads(most_tiles % wave_tiles);
+  const double sums =
+      grid.samples > 1 ? blocks * real(most_tiles) * sum_seconds(b * layer.tile_width, grid.samples) : 0;
+  const double rounds =
+      real(most_tiles / wave_tiles) * over_threads(wave_tiles) + over_threads(most_tiles % wave_tiles);
   estimate.seconds["path"] += rounds * tile + sums;
 
   add_weights_and_codes(layer, most_tiles, estimate);
   estimate.peak_memory = quant::InputBlock::bytes(shape) +
-                         wave_tiles * quant::TilePath::bytes(shape, layer.tile_width) + (layer.is_conv ? window_bytes : 0);
+                         wave_tiles * quant::TilePath::bytes(shape, layer.tile_width) +
+                         (layer.is_conv ? window_bytes : 0);
 }
 
 void Estimator::add_gram(const LayerPlan& layer, LayerEstimate& estimate) const {
@@ -214,10 +218,11 @@ void Estimator::add_gram(const LayerPlan& layer, LayerEstimate& estimate) const 
       networks * call_seconds;
 
   const double threads = real(std::min<Index>(config_.threads, layer.problems > 1 ? layer.problems : config_.threads));
-  estimate.seconds["products"] += (product_seconds(2 * rows * pairs, block_product_share(b)) +
-                                   rows * inputs * networks * real(layer.problems) * patch_seconds_per_entry * crowding_ +
-                                   real(chunks) * pairs * fixed_point_seconds_per_entry * crowding_) /
-                                  threads;
+  estimate.seconds["products"] +=
+      (product_seconds(2 * rows * pairs, block_product_share(b)) +
+       rows * inputs * networks * real(layer.problems) * patch_seconds_per_entry * crowding_ +
+       real(chunks) * pairs * fixed_point_seconds_per_entry * crowding_) /
+      threads;
   estimate.seconds["sum"] += (ranks_ > 1 ? sum_seconds(static_cast<Index>(pairs), ranks_) : 0.0) +
                              pairs * fixed_point_seconds_per_entry * crowding_;
 
@@ -231,7 +236,8 @@ void Estimator::add_gram(const LayerPlan& layer, LayerEstimate& estimate) const 
   const auto values = static_cast<Index>(pairs);
   const Index adding = values * sum_bytes + (layer.problems > 1 ? config_.threads : 1) * networks * shape.sample_chunk *
                                                 shape.inputs * float_bytes;
-  const Index window = networks * (ceil_div(shape.sample_chunk, layer.rows_per_sample) + 1) * map_floats(layer) * float_bytes;
+  const Index window =
+      networks * (ceil_div(shape.sample_chunk, layer.rows_per_sample) + 1) * map_floats(layer) * float_bytes;
   const Index turning = values / networks * float_bytes + values * sum_bytes;
   estimate.peak_memory = std::max(adding + window, turning);
 }
@@ -281,7 +287,7 @@ Index Estimator::propagation_memory(int first, int last) const {
   const Index mine = ShardPlan(plan_.samples, plan_.sample_unit, ranks_).items_of(0).size();
   const Index wave = std::min(mine, samples_per_wave(plan_, graph_, first, last, config_.memory_per_rank));
   const Index bytes = plan_.weight_tile_bytes + wave * floats * float_bytes +
-                config_.threads * net::scratch_floats_per_thread(graph_, first, last) * float_bytes;
+                      config_.threads * net::scratch_floats_per_thread(graph_, first, last) * float_bytes;
   // Vectors lie input by input, so that a wave's samples are pieces of every row.
   const std::vector<int> live = net::live_at(graph_, last);
   const bool adjoins = std::all_of(live.begin(), live.end(), [&](int at) { return graph_.node(at).shape.size() > 1; });

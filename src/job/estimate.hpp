@@ -30,9 +30,9 @@ struct Placement {
 /// of the largest rank up to the end of the layer.
 struct LayerEstimate {
   std::map<std::string, double> seconds;
-  Index bytes_read = 0;     ///< from the activation store
-  Index bytes_written = 0;  ///< to it
-  Index peak_memory = 0;    ///< of a rank, the program itself included: resident, as the system counts it (VmHWM)
+  Index bytes_read = 0;           ///< from the activation store
+  Index bytes_written = 0;        ///< to it
+  Index peak_memory = 0;          ///< of a rank, the program itself included: resident, as the system counts it (VmHWM)
   Index proportional_memory = 0;  ///< of a rank in the path, shared pages by its share (Pss)
   [[nodiscard]] double total_seconds() const;
 };
@@ -45,11 +45,11 @@ struct JobEstimate {
   double seconds = 0;
   Index bytes_read = 0;
   Index bytes_written = 0;
-  Index peak_memory = 0;  ///< of a rank, resident (VmHWM)
+  Index peak_memory = 0;          ///< of a rank, resident (VmHWM)
   Index proportional_memory = 0;  ///< of a rank, shared pages by its share (Pss)
   Index node_memory = 0;          ///< of a node: the shares of its ranks together
-  Index disk_bytes = 0;   ///< scratch and results
-  double flops = 0;       ///< of the paths
+  Index disk_bytes = 0;           ///< scratch and results
+  double flops = 0;               ///< of the paths
 };
 
 /// What the plan does not know of a job.

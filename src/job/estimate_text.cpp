@@ -34,9 +34,9 @@ std::string sbatch_line(const JobEstimate& estimate, const Placement& placement,
   const double mebibytes = std::ceil(static_cast<double>(estimate.node_memory) * memory_margin / (Index{1} << 20));
   const double minutes = std::max(least_minutes, std::ceil(estimate.seconds * time_margin / 60));
   const auto whole = static_cast<Index>(minutes);
-  return fmt::format("sbatch --nodes={} --ntasks={} --ntasks-per-node={} --cpus-per-task={} --mem={:.0f}M --time={}:{:02}:00",
-                     placement.nodes, placement.ranks, placement.ranks_per_node(), threads, mebibytes, whole / 60,
-                     whole % 60);
+  return fmt::format(
+      "sbatch --nodes={} --ntasks={} --ntasks-per-node={} --cpus-per-task={} --mem={:.0f}M --time={}:{:02}:00",
+      placement.nodes, placement.ranks, placement.ranks_per_node(), threads, mebibytes, whole / 60, whole % 60);
 }
 
 std::string estimate_table(const JobPlan& plan, const JobEstimate& estimate, const Config& config,
@@ -44,14 +44,15 @@ std::string estimate_table(const JobPlan& plan, const JobEstimate& estimate, con
   const std::vector<const LayerPlan*> layers = plan.quantized_layers();
   std::size_t width = 9;
   for (const LayerPlan* layer : layers) width = std::max(width, layer->name.size());
-  std::string text = fmt::format("\n{:<{}} {:>10} {:>10} {:>11} {:>11} {:>11}\n", "estimated", width, "seconds", "Gflop/s",
-                                 "read", "written", "memory/rank");
+  std::string text = fmt::format("\n{:<{}} {:>10} {:>10} {:>11} {:>11} {:>11}\n", "estimated", width, "seconds",
+                                 "Gflop/s", "read", "written", "memory/rank");
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const LayerEstimate& layer = estimate.layers[i];
     const double seconds = layer.total_seconds();
-    text += fmt::format("{:<{}} {:>10} {:>10.1f} {:>11} {:>11} {:>11}\n", layers[i]->name, width, format_seconds(seconds),
-                        layers[i]->flops / std::max(seconds, 1e-9) * 1e-9, format_bytes(layer.bytes_read),
-                        format_bytes(layer.bytes_written), format_bytes(layer.peak_memory));
+    text +=
+        fmt::format("{:<{}} {:>10} {:>10.1f} {:>11} {:>11} {:>11}\n", layers[i]->name, width, format_seconds(seconds),
+                    layers[i]->flops / std::max(seconds, 1e-9) * 1e-9, format_bytes(layer.bytes_read),
+                    format_bytes(layer.bytes_written), format_bytes(layer.peak_memory));
   }
   text += fmt::format("start {}, layers {}, end {}: {} in all on {} nodes of {} cores\n",
                       format_seconds(estimate.start_seconds),
@@ -65,20 +66,21 @@ std::string estimate_table(const JobPlan& plan, const JobEstimate& estimate, con
 }
 
 Json layer_estimate_json(const LayerEstimate& estimate) {
-  return {{"seconds", estimate.seconds},
-          {"seconds_total", estimate.total_seconds()},
-          {"bytes_read", estimate.bytes_read},
-          {"bytes_written", estimate.bytes_written},
-          {"peak_memory", estimate.peak_memory},
-          {"proportional_memory", estimate.proportional_memory}};
+  return {{"seconds", estimate.seconds},         {"seconds_total", estimate.total_seconds()},
+          {"bytes_read", estimate.bytes_read},   {"bytes_written", estimate.bytes_written},
+          {"peak_memory", estimate.peak_memory}, {"proportional_memory", estimate.proportional_memory}};
 }
 
 Json job_estimate_json(const JobEstimate& estimate) {
-  return {{"seconds", estimate.seconds},         {"start_seconds", estimate.start_seconds},
-          {"finish_seconds", estimate.finish_seconds}, {"bytes_read", estimate.bytes_read},
-          {"bytes_written", estimate.bytes_written},   {"peak_memory", estimate.peak_memory},
+  return {{"seconds", estimate.seconds},
+          {"start_seconds", estimate.start_seconds},
+          {"finish_seconds", estimate.finish_seconds},
+          {"bytes_read", estimate.bytes_read},
+          {"bytes_written", estimate.bytes_written},
+          {"peak_memory", estimate.peak_memory},
           {"proportional_memory", estimate.proportional_memory},
-          {"node_memory", estimate.node_memory},       {"disk_bytes", estimate.disk_bytes}};
+          {"node_memory", estimate.node_memory},
+          {"disk_bytes", estimate.disk_bytes}};
 }
 
 std::string estimate_json(const JobPlan& plan, const JobEstimate& estimate, const Config& config,

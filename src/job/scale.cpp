@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Per block of b inputs: read (or read and exchange), form G and C, project, sum over the ranks with other rows, run the
-// kernel, update U. The network's terms are those of R. Thakur et al., IJHPCA 19(1), 2005.
+// Per block of b inputs: read (or read and exchange), form G and C, project, sum over the ranks with other rows, run
+// the kernel, update U. The network's terms are those of R. Thakur et al., IJHPCA 19(1), 2005.
 #include "job/scale.hpp"
 
 #include <fmt/format.h>
@@ -32,7 +32,11 @@ double real(Index value) { return static_cast<double>(value); }
 class ScaleModel {
  public:
   ScaleModel(const LayerPlan& layer, const ScaleMachine& machine, const ScaleDesign& design, int ranks)
-      : layer_(layer), machine_(machine), design_(design), ranks_(ranks), per_node_(std::min(ranks, machine.cores_per_node)) {
+      : layer_(layer),
+        machine_(machine),
+        design_(design),
+        ranks_(ranks),
+        per_node_(std::min(ranks, machine.cores_per_node)) {
     nodes_ = (ranks + per_node_ - 1) / per_node_;
     grid_ = choose_grid(layer, Config(), ranks);
     const quant::PathShape& path = layer.path;
@@ -70,14 +74,14 @@ class ScaleModel {
   int per_node_;
   int nodes_ = 1;
   RankGrid grid_;
-  Index chunks_ = 0;   ///< of rows, of a rank
+  Index chunks_ = 0;  ///< of rows, of a rank
   double rows_ = 0;
   double inputs_ = 0;
   Index b_ = 0;
   double blocks_ = 0;
   double networks_ = 1;
-  Index tiles_ = 0;    ///< of a rank
-  Index wave_ = 1;     ///< of them at a time
+  Index tiles_ = 0;  ///< of a rank
+  Index wave_ = 1;   ///< of them at a time
   Index waves_ = 1;
 };
 
@@ -86,7 +90,8 @@ class ScaleModel {
 double ScaleModel::path_seconds() const {
   const double width = real(layer_.tile_width);
   const double flops = 2 * rows_ * inputs_ * width;
-  const double computing = flops / projection_share(b_) + networks_ * flops / update_share(static_cast<Index>(networks_) * b_);
+  const double computing =
+      flops / projection_share(b_) + networks_ * flops / update_share(static_cast<Index>(networks_) * b_);
   const double bytes = blocks_ * rows_ * float_bytes * (3 * width + (1 + networks_) * real(b_));
   return real(tiles_) * std::max(computing / flop_rate(), bytes / memory_rate());
 }
@@ -147,7 +152,8 @@ ScalePoint ScaleModel::point() const {
   if (design_.reading == ScaleDesign::Reading::each_node) {
     point.reading = passes * file_seconds(node_bytes, all_nodes_bytes);
   } else {
-    const int copies = std::max(1, static_cast<int>(std::lround(all_nodes_bytes / once_bytes)));  // nodes with equal rows
+    const int copies =
+        std::max(1, static_cast<int>(std::lround(all_nodes_bytes / once_bytes)));  // nodes with equal rows
     point.reading = passes * file_seconds(once_bytes / nodes_, once_bytes);
     point.exchange = passes * blocks_ * allgather_seconds(node_bytes / blocks_, copies, machine_);
   }
@@ -170,10 +176,13 @@ ScalePoint ScaleModel::point() const {
   point.efficiency = ideal / point.total;
 
   const std::pair<double, const char*> losses[] = {
-      {point.path - ideal, "products below the peak rate"}, {point.products, "G and C"}, {point.kernel, "block kernel"},
+      {point.path - ideal, "products below the peak rate"},
+      {point.products, "G and C"},
+      {point.kernel, "block kernel"},
       {point.sums, "sums over ranks"},
       {shown, point.exchange > point.reading ? "exchange between nodes" : "reading"},
-      {point.weights, "weights"}, {point.output, "output"}};
+      {point.weights, "weights"},
+      {point.output, "output"}};
   point.limit = std::max_element(std::begin(losses), std::end(losses))->second;
   return point;
 }
@@ -205,12 +214,12 @@ double allgather_seconds(double bytes, int nodes, const ScaleMachine& machine) {
 
 LayerPlan plan_of_shape(const ScaleShape& shape) {
   if (shape.inputs <= 0 || shape.neurons <= 0 || shape.samples <= 0)
-    throw_input("scale: inputs, neurons and samples are to be positive, found {}, {} and {}", shape.inputs, shape.neurons,
-                shape.samples);
+    throw_input("scale: inputs, neurons and samples are to be positive, found {}, {} and {}", shape.inputs,
+                shape.neurons, shape.samples);
   // The layer after one that makes X and Xq differ, or alone.
   net::Graph graph;
-  const std::vector<Index> widths = shape.shared ? std::vector{shape.inputs, shape.neurons}
-                                                 : std::vector{shape.inputs, shape.inputs, shape.neurons};
+  const std::vector<Index> widths =
+      shape.shared ? std::vector{shape.inputs, shape.neurons} : std::vector{shape.inputs, shape.inputs, shape.neurons};
   for (std::size_t i = 0; i < widths.size(); ++i) {
     net::Node& node = graph.nodes.emplace_back();
     node.name = fmt::format("layer{}", i);

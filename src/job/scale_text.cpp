@@ -23,7 +23,8 @@ const char* name_of(Products products) {
 std::string title(const LayerPlan& layer, const ScaleMachine& machine) {
   return fmt::format(
       "m = {}, N = {}, n = {}, {}; blocks of {}, tiles of {}\n"
-      "nodes of {} cores at {:g} Gflop/s, {:g} GB, memory {:g} GB/s; network {:g} us, {:g} GB/s per node; files {:g} GB/s, "
+      "nodes of {} cores at {:g} Gflop/s, {:g} GB, memory {:g} GB/s; network {:g} us, {:g} GB/s per node; files {:g} "
+      "GB/s, "
       "{:g} GB/s per node\n",
       layer.path.samples, layer.path.inputs, layer.neurons, layer.path.shared ? "X = Xq" : "X and Xq differ",
       layer.path.block_width, layer.tile_width, machine.cores_per_node, machine.gflops, machine.node_memory_gb,
@@ -32,18 +33,22 @@ std::string title(const LayerPlan& layer, const ScaleMachine& machine) {
 
 std::string points_table(const LayerPlan& layer, const ScaleMachine& machine, const ScaleDesign& design) {
   std::string text = fmt::format(
-      "\nblocks read by {}, G and C formed by {}{}; seconds\n{:>5} {:>5} {:>8} {:>5} {:>9} {:>8} {:>7} {:>7} {:>8} {:>8} "
+      "\nblocks read by {}, G and C formed by {}{}; seconds\n{:>5} {:>5} {:>8} {:>5} {:>9} {:>8} {:>7} {:>7} {:>8} "
+      "{:>8} "
       "{:>7} {:>7} {:>9} {:>6}  limit\n",
       design.reading == Reading::once ? "one node each" : "each node",
-      design.products == Products::each_rank ? "each rank" : design.products == Products::node ? "each node" : "all ranks",
-      design.read_ahead ? ", read ahead" : "", "ranks", "nodes", "grid", "waves", "path", "G, C", "kernel", "sums", "reading",
-      "exchange", "weights", "output", "total", "eff.");
+      design.products == Products::each_rank ? "each rank"
+      : design.products == Products::node    ? "each node"
+                                             : "all ranks",
+      design.read_ahead ? ", read ahead" : "", "ranks", "nodes", "grid", "waves", "path", "G, C", "kernel", "sums",
+      "reading", "exchange", "weights", "output", "total", "eff.");
   for (int ranks = 2; ranks <= most_ranks; ranks *= 2) {
     const ScalePoint p = predict_scale(layer, machine, design, ranks);
     text += fmt::format(
-        "{:>5} {:>5} {:>8} {:>5} {:>9.1f} {:>8.1f} {:>7.1f} {:>7.2f} {:>8.1f} {:>8.1f} {:>7.1f} {:>7.1f} {:>9.1f} {:>5.0f}%  {}\n",
-        p.ranks, p.nodes, fmt::format("{}x{}", p.grid.neurons, p.grid.samples), p.waves, p.path, p.products, p.kernel, p.sums,
-        p.reading, p.exchange, p.weights, p.output, p.total, 100 * p.efficiency, p.limit);
+        "{:>5} {:>5} {:>8} {:>5} {:>9.1f} {:>8.1f} {:>7.1f} {:>7.2f} {:>8.1f} {:>8.1f} {:>7.1f} {:>7.1f} {:>9.1f} "
+        "{:>5.0f}%  {}\n",
+        p.ranks, p.nodes, fmt::format("{}x{}", p.grid.neurons, p.grid.samples), p.waves, p.path, p.products, p.kernel,
+        p.sums, p.reading, p.exchange, p.weights, p.output, p.total, 100 * p.efficiency, p.limit);
   }
   return text;
 }
@@ -97,14 +102,10 @@ std::string scale_table(const ScaleShape& shape, const ScaleMachine& machine, co
 
 std::string scale_json(const ScaleShape& shape, const ScaleMachine& machine, const ScaleDesign& design) {
   const LayerPlan layer = plan_of_shape(shape);
-  Json json = {{"inputs", layer.path.inputs},
-               {"neurons", layer.neurons},
-               {"samples", layer.path.samples},
-               {"shared_inputs", layer.path.shared},
-               {"block", layer.path.block_width},
-               {"tile", layer.tile_width},
-               {"read", name_of(design.reading)},
-               {"products", name_of(design.products)},
+  Json json = {{"inputs", layer.path.inputs},     {"neurons", layer.neurons},
+               {"samples", layer.path.samples},   {"shared_inputs", layer.path.shared},
+               {"block", layer.path.block_width}, {"tile", layer.tile_width},
+               {"read", name_of(design.reading)}, {"products", name_of(design.products)},
                {"points", Json::array()}};
   for (int ranks = 2; ranks <= most_ranks; ranks *= 2)
     json["points"].push_back(point_json(predict_scale(layer, machine, design, ranks)));

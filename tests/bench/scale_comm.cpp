@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What ranks say to each other per block of inputs, and nothing else: for comparison with the model of scale. Plain MPI,
-// so that SimGrid's smpicxx compiles it alone and smpirun runs it for clusters that are not at hand (README "Time, memory and scale").
+// What ranks say to each other per block of inputs, and nothing else: for comparison with the model of scale. Plain
+// MPI, so that SimGrid's smpicxx compiles it alone and smpirun runs it for clusters that are not at hand (README "Time,
+// memory and scale").
 #include <mpi.h>
 
 #include <algorithm>
@@ -13,14 +14,14 @@
 namespace {
 
 struct Options {
-  int blocks = 4;           ///< timed ones
-  int block = 64;           ///< b
-  int tile = 256;           ///< neurons per tile
-  int tiles = 1;            ///< of a rank
-  int grid_samples = 1;     ///< ranks with the same tiles and other rows
+  int blocks = 4;        ///< timed ones
+  int block = 64;        ///< b
+  int tile = 256;        ///< neurons per tile
+  int tiles = 1;         ///< of a rank
+  int grid_samples = 1;  ///< ranks with the same tiles and other rows
   int per_node = 1;
-  long samples = 65536;     ///< m, for the bytes of a block
-  int networks = 2;         ///< 1: X = Xq
+  long samples = 65536;  ///< m, for the bytes of a block
+  int networks = 2;      ///< 1: X = Xq
 };
 
 Options parse(int argc, char** argv) {
@@ -92,9 +93,10 @@ int main(int argc, char** argv) {
       MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, block.data(), static_cast<int>(share), MPI_FLOAT, leaders);
   });
   if (rank == 0)
-    std::printf("{\"benchmark\": \"communication per block\", \"ranks\": %d, \"nodes\": %d, \"grid_samples\": %d, "
-                "\"tile_sum_seconds\": %.7f, \"product_sum_seconds\": %.7f, \"exchange_seconds\": %.7f}\n",
-                ranks, nodes, options.grid_samples, tiles, products, exchange);
+    std::printf(
+        "{\"benchmark\": \"communication per block\", \"ranks\": %d, \"nodes\": %d, \"grid_samples\": %d, "
+        "\"tile_sum_seconds\": %.7f, \"product_sum_seconds\": %.7f, \"exchange_seconds\": %.7f}\n",
+        ranks, nodes, options.grid_samples, tiles, products, exchange);
   if (is_leader) MPI_Comm_free(&leaders);
   MPI_Comm_free(&row);
   MPI_Finalize();

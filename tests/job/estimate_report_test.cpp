@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whole jobs against their own estimates: bytes, and keys alike. Neither times nor memory are compared: the first are the
-// machine's, and test processes hold more than the program does.
+// Whole jobs against their own estimates: bytes, and keys alike. Neither times nor memory are compared: the first are
+// the machine's, and test processes hold more than the program does.
 #include <gtest/gtest.h>
 
 #include "job/job_testing.hpp"
@@ -24,8 +24,10 @@ void expect_as_estimated(const Json& report) {
                 tolerance * layer["bytes_read"].get<double>())
         << name;
     EXPECT_EQ(estimated["bytes_written"], layer["bytes_written"]) << name;
-    for (const char* key : {"peak_memory", "proportional_memory"}) EXPECT_TRUE(estimated.contains(key) && layer.contains(key));
-    for (const auto& [phase, seconds] : layer["seconds"].items()) EXPECT_TRUE(estimated["seconds"].contains(phase)) << phase;
+    for (const char* key : {"peak_memory", "proportional_memory"})
+      EXPECT_TRUE(estimated.contains(key) && layer.contains(key));
+    for (const auto& [phase, seconds] : layer["seconds"].items())
+      EXPECT_TRUE(estimated["seconds"].contains(phase)) << phase;
     for (const auto& [phase, seconds] : estimated["seconds"].items()) EXPECT_GE(seconds.get<double>(), 0) << phase;
   }
   EXPECT_EQ(report["estimated"]["bytes_written"], report["bytes_written"]);

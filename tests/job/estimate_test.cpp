@@ -60,8 +60,8 @@ TEST(Placement, TakesACorePerThread) {
 }
 
 TEST(Estimate, BytesOfDenseLayers) {
-  // One rank, one wave. Layer 1 (X = Xq): read once for the path, once to propagate; writes fc1's outputs, which differ,
-  // in both networks. Layer 2: both networks twice. Layer 3: likewise, writes nothing.
+  // One rank, one wave. Layer 1 (X = Xq): read once for the path, once to propagate; writes fc1's outputs, which
+  // differ, in both networks. Layer 2: both networks twice. Layer 3: likewise, writes nothing.
   const Job job({64, 48, 32, 10}, 1000);
   const JobEstimate estimate = job.on(1, 1);
   ASSERT_EQ(estimate.layers.size(), 3U);
@@ -127,7 +127,9 @@ TEST(Estimate, ThousandsOfRanks) {
   const Job job({64, 48, 10}, 1000);
   const JobEstimate estimate = job.on(4096, 0);
   EXPECT_GT(estimate.seconds, 0);
-  EXPECT_EQ(sbatch_line(estimate, place_ranks(4096, 0, 1, 64), 1).find("sbatch --nodes=64 --ntasks=4096 --ntasks-per-node=64"), 0U);
+  EXPECT_EQ(sbatch_line(estimate, place_ranks(4096, 0, 1, 64), 1)
+                .find("sbatch --nodes=64 --ntasks=4096 --ntasks-per-node=64"),
+            0U);
 }
 
 TEST(Sbatch, HasMarginsAndALeastTime) {
@@ -162,7 +164,8 @@ TEST(Machine, RatesAreCachedAndABadCacheIsAsNone) {
                             first.read_bytes_per_second, first.write_bytes_per_second, first.digest_bytes_per_second})
     EXPECT_GT(rate, 0);
   EXPECT_GE(first.cores, 1);
-  EXPECT_EQ(test::listing(folder.path()), "cache cache/gpfq cache/gpfq/machine.json");  // nothing is left where files will lie
+  EXPECT_EQ(test::listing(folder.path()),
+            "cache cache/gpfq cache/gpfq/machine.json");  // nothing is left where files will lie
   EXPECT_EQ(machine_rates(folder.path(), cache).flops_per_second, first.flops_per_second);  // not measured again
   for (const char* text : {"", "[1]", "{", "{\"x\": 1}"}) {
     test::write_text(cache, text);

@@ -89,12 +89,14 @@ TEST(Communication, GrowsWithBytesRanksAndLatency) {
   // No bytes: two nodes of one rank are one step, one latency.
   EXPECT_DOUBLE_EQ(allreduce_seconds(0, 2, 1, 1, machine), machine.latency_us * 1e-6);
   // Four nodes: two latencies, and three quarters of the bytes come in.
-  EXPECT_DOUBLE_EQ(allgather_seconds(1e9, 4, machine), 2 * machine.latency_us * 1e-6 + 0.75e9 / (machine.network_gb * 1e9));
+  EXPECT_DOUBLE_EQ(allgather_seconds(1e9, 4, machine),
+                   2 * machine.latency_us * 1e-6 + 0.75e9 / (machine.network_gb * 1e9));
 }
 
 TEST(ScaleText, ShowsEveryCountAndParses) {
   const std::string table = scale_table({}, {}, {});
-  for (const char* word : {" 4096 ", "256x16", "reading", "all designs"}) EXPECT_TRUE(test::mentions(table, word)) << word;
+  for (const char* word : {" 4096 ", "256x16", "reading", "all designs"})
+    EXPECT_TRUE(test::mentions(table, word)) << word;
   const nlohmann::json json = nlohmann::json::parse(scale_json({}, {}, {}));
   EXPECT_EQ(json["points"].size(), 12U);
   EXPECT_EQ(json["points"][11]["ranks"], 4096);
