@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <sstream>
 
 #include "gpfq/base/error.hpp"
@@ -21,6 +22,51 @@ void add_config_options(CLI::App& command, Request& request) {
       ->allow_extra_args(false);
 }
 
+/// In place of what is measured here.
+void add_rate_options(CLI::App& command, job::GivenRates& rates) {
+  const auto add = [&](const char* name, auto& value, const char* help) {
+    command.add_option(name, value, help)->check(CLI::PositiveNumber);
+  };
+  add("--gflops", rates.gflops, "rate of a core, single-precision product (default: measured here, as all rates)");
+  add("--memory-gb", rates.memory_gb, "memory copied by a node, GB/s");
+  add("--read-gb", rates.read_gb, "read by a rank from files, GB/s");
+  add("--write-gb", rates.write_gb, "written by a rank to files, GB/s");
+  add("--cores", rates.cores, "cores of a node");
+}
+
+/// A layer's shape, a cluster's rates and a design: no files.
+void add_scale_options(CLI::App& command, Request& request) {
+  const auto add = [&](const char* name, auto& value, const char* help) {
+    command.add_option(name, value, help)->check(CLI::PositiveNumber)->capture_default_str();
+  };
+  job::ScaleShape& shape = request.scale_shape;
+  add("--inputs", shape.inputs, "N");
+  add("--neurons", shape.neurons, "n");
+  add("--samples", shape.samples, "m");
+  command.add_flag("--shared", shape.shared, "X = Xq (a network's first quantized layer)");
+  add("--block", shape.block, "inputs per block (default: as the plan chooses)");
+  job::ScaleMachine& machine = request.scale_machine;
+  add("--gflops", machine.gflops, "of a core, single-precision product");
+  add("--cores", machine.cores_per_node, "of a node, one rank each");
+  add("--node-memory-gb", machine.node_memory_gb, "memory of a node, GB");
+  add("--memory-gb", machine.memory_gb, "memory bandwidth of a node, GB/s");
+  add("--latency-us", machine.latency_us, "between nodes, microseconds");
+  add("--node-latency-us", machine.node_latency_us, "inside a node, microseconds");
+  add("--network-gb", machine.network_gb, "network of a node, GB/s");
+  add("--files-gb", machine.files_gb, "file system, GB/s");
+  add("--node-files-gb", machine.node_files_gb, "file system to one node, GB/s");
+  using Reading = job::ScaleDesign::Reading;
+  using Products = job::ScaleDesign::Products;
+  command.add_option("--read", request.scale_design.reading, "blocks: each (node reads all) or once (then exchanged)")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, Reading>{{"each", Reading::each_node}, {"once", Reading::once}}));
+  command.add_option("--products", request.scale_design.products, "G and C are formed by each rank, each node, or all ranks")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, Products>{
+          {"rank", Products::each_rank}, {"node", Products::node}, {"all", Products::all_ranks}}));
+  command.add_flag("--read-ahead,!--no-read-ahead", request.scale_design.read_ahead, "reading hides behind computing");
+  command.add_flag("--json", request.plan.json, "print JSON");
+}
+
 void add_commands(CLI::App& app, Request& request) {
   const auto chosen = [&request](Command command) { return [&request, command] { request.command = command; }; };
 
@@ -33,11 +79,19 @@ void add_commands(CLI::App& app, Request& request) {
   import_model->add_option("-o,--output", request.output, "native model to write")->required();
   import_model->callback(chosen(Command::import_model));
 
-  CLI::App* plan = app.add_subcommand("plan", "show what a job will do: shapes, work, memory; no ranks needed");
+  CLI::App* plan = app.add_subcommand("plan", "show what a job will do and cost: work, time, memory; no ranks needed");
   plan->add_option("CONFIG", request.job.config, "config (JSON)")->required();
-  plan->add_option("--ranks", request.ranks, "ranks to plan for")->check(CLI::Range(1, 1 << 20));
+  plan->add_option("--ranks", request.plan.ranks, "ranks to plan for")->check(CLI::Range(1, 1 << 20));
+  plan->add_option("--nodes", request.plan.nodes, "nodes that they run on (default: one core per thread)")
+      ->check(CLI::Range(1, 1 << 20));
+  plan->add_flag("--json", request.plan.json, "print JSON");
+  add_rate_options(*plan, request.plan.rates);
   add_config_options(*plan, request);
   plan->callback(chosen(Command::plan));
+
+  CLI::App* scale = app.add_subcommand("scale", "predict a dense layer's time on 2 to 4096 ranks from its shape alone");
+  add_scale_options(*scale, request);
+  scale->callback(chosen(Command::scale));
 
   CLI::App* quantize = app.add_subcommand("quantize", "quantize a network: mpirun -n P gpfq quantize CONFIG");
   quantize->add_option("CONFIG", request.job.config, "config (JSON)")->required();
@@ -100,7 +154,10 @@ std::string run_serial(const Request& request) {
     case Command::import_model:
       return job::import_model(request.input, request.output);
     case Command::plan:
-      return job::plan_job(request.job, request.ranks);
+      return job::plan_job(request.job, request.plan);
+    case Command::scale:
+      return (request.plan.json ? job::scale_json : job::scale_table)(request.scale_shape, request.scale_machine,
+                                                                      request.scale_design);
     case Command::inspect:
       return job::inspect(request.input);
     default:

@@ -9,7 +9,7 @@
 
 namespace gpfq::app {
 
-enum class Command { none, demo, import_model, plan, quantize, evaluate, inspect };
+enum class Command { none, demo, import_model, plan, scale, quantize, evaluate, inspect };
 
 /// A parsed command line.
 struct Request {
@@ -17,7 +17,10 @@ struct Request {
   std::filesystem::path input;   ///< model or file
   std::filesystem::path output;
   job::JobOptions job;
-  int ranks = 1;
+  job::PlanOptions plan;
+  job::ScaleShape scale_shape;
+  job::ScaleMachine scale_machine;
+  job::ScaleDesign scale_design;
 };
 
 /// Parses. Where the command line is wrong or asks for help, `exit_code` is set (0 or 2), the text is for

@@ -3,6 +3,7 @@
 #include "gpfq/base/system.hpp"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -17,17 +18,34 @@
 
 namespace gpfq {
 
-Index peak_memory_bytes() {
-  std::ifstream status("/proc/self/status");
+namespace {
+
+/// The number after `key` in a file of "key: n kB" lines, in bytes; 0 where it is not there.
+Index kibibytes_in(const char* path, const char* key) {
+  std::ifstream file(path);
   std::string word;
-  while (status >> word) {
-    if (word == "VmHWM:") {
+  while (file >> word) {
+    if (word == key) {
       Index kibibytes = 0;
-      status >> kibibytes;
+      file >> kibibytes;
       return kibibytes * 1024;
     }
   }
   return 0;
+}
+
+}  // namespace
+
+Index peak_memory_bytes() { return kibibytes_in("/proc/self/status", "VmHWM:"); }
+
+void restart_peak_memory() { std::ofstream("/proc/self/clear_refs") << "5"; }
+
+Index proportional_memory_bytes() { return kibibytes_in("/proc/self/smaps_rollup", "Pss:"); }
+
+void release_free_memory() {
+#ifdef __GLIBC__
+  ::malloc_trim(0);
+#endif
 }
 
 std::string host_name() {

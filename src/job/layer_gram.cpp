@@ -95,6 +95,7 @@ void add_rows(const LayerTask& task, const LayerRows& rows, Products& products, 
     Stopwatch adding;
     for (Index chunk = part.begin; chunk < part.end; ++chunk) add_chunk(task, rows, window, chunk, shares.threads, products);
     report.seconds["products"] += adding.seconds();
+    if (begin == chunks.begin) report.proportional_memory = proportional_memory_bytes();
   }
 }
 

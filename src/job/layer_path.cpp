@@ -112,6 +112,7 @@ void quantize_by_path(const LayerTask& task, RankReport& report) {
     task.comm.agree([&] { tiles = read_tiles(task, shard, wave); });
     report.seconds["read"] += reading.seconds();
     run_wave(task, ranks, tiles, stream, report, index == 0);
+    report.proportional_memory = std::max(report.proportional_memory, proportional_memory_bytes());
     const Stopwatch writing;
     task.comm.agree([&] {
       for (Index tile = wave.begin; tile < wave.end; ++tile) {

@@ -41,12 +41,13 @@ struct RankReport {
   std::map<std::string, double> seconds;  ///< by phase
   Index bytes_read = 0;
   Index bytes_written = 0;
-  Index peak_memory = 0;
+  Index peak_memory = 0;          ///< resident, highest so far (VmHWM): a page that ranks share counts for each
+  Index proportional_memory = 0;  ///< in the path, with its buffers full (Pss): a shared page counts by its share
 
   template <class Archive>
   void serialize(Archive& archive, unsigned /*version*/) {
     archive& tiles& dead_inputs& smallest_radius& largest_radius& radius_fell_back& copies_blocks& seconds& bytes_read& bytes_written&
-        peak_memory;
+        peak_memory& proportional_memory;
   }
 };
 

@@ -15,6 +15,7 @@
 #include "gpfq/job/job.hpp"
 #include "gpfq/net/fold.hpp"
 #include "job/blas.hpp"
+#include "job/estimate.hpp"
 #include "job/evaluation.hpp"
 #include "job/layer_path.hpp"
 #include "job/model_source.hpp"
@@ -46,6 +47,7 @@ class QuantizeJob {
 
  private:
   void prepare();
+  void estimate(const net::Graph& graph, bool is_imported, int nodes);
   void open();
   void run_layer(std::size_t index);
   RankReport quantize_shard(const LayerPlan& layer, const LayerSettings& settings, OutputCollector* outputs);
@@ -69,9 +71,22 @@ class QuantizeJob {
   std::unique_ptr<Propagation> propagation_;
 };
 
+/// What the job should take, for the report; a job without one is as good.
+void QuantizeJob::estimate(const net::Graph& graph, bool is_imported, int nodes) {
+  const Config& config = session_.config();
+  try {
+    const MachineRates rates = machine_rates(scratch_, machine_cache());
+    report_.estimate = estimate_job(plan_, graph, config, rates, {comm_.size(), nodes, rates.cores},
+                                    {evaluation_samples(config, graph), is_imported});
+  } catch (const std::exception& error) {
+    log_.note(fmt::format("no estimate: {}", error.what()));
+  }
+}
+
 /// Root checks everything that can be checked before anything is written, then makes the folders.
 void QuantizeJob::prepare() {
   std::string model_path;
+  const int nodes = comm_.node_count();
   comm_.agree([&] {
     if (!comm_.is_root()) return;
     const Config& config = session_.config();
@@ -104,6 +119,7 @@ void QuantizeJob::prepare() {
       report_.scratch_peak_bytes = static_cast<Index>(std::filesystem::file_size(model_path));
     }
     log_.open(config.output / "log");
+    estimate(graph, imported.has_value(), nodes);
     if (folded > 0) log_.line(fmt::format("{} BatchNormalization nodes folded into the layers before them", folded));
   });
   comm_.broadcast(plan_);
@@ -178,9 +194,11 @@ void QuantizeJob::run_layer(std::size_t index) {
   const Index written_before = store_->bytes_written();
   log_.progress(fmt::format("layer {} of {}: '{}', {} x {}", index + 1, layers.size(), layer.name, layer.neurons,
                             layer.inputs));
+  release_free_memory();
   std::unique_ptr<OutputCollector> outputs;
   if (layer.path.keeps_outputs) outputs = propagation_->collect(layer, !is_last);
   RankReport report = quantize_shard(layer, settings, outputs.get());
+  release_free_memory();
   result_->flush();
   log_.progress(fmt::format("layer {} of {}: '{}', propagating", index + 1, layers.size(), layer.name));
   const Stopwatch propagating;

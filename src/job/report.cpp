@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "gpfq/base/error.hpp"
+#include "gpfq/base/text.hpp"
 #include "gpfq/mpi/communicator.hpp"
 #include "job/blas.hpp"
 
@@ -75,7 +76,8 @@ Json layer_json(const LayerReport& layer) {
                {"seconds", layer.all.seconds},
                {"bytes_read", layer.all.bytes_read},
                {"bytes_written", layer.all.bytes_written},
-               {"peak_memory", layer.all.peak_memory}};
+               {"peak_memory", layer.all.peak_memory},
+               {"proportional_memory", layer.all.proportional_memory}};
   if (layer.error.reference == 0) json["relative_error"] = nullptr;
   return json;
 }
@@ -109,6 +111,7 @@ RankReport join_reports(const LayerPlan& layer, const std::vector<RankReport>& r
     all.bytes_read += rank.bytes_read;
     all.bytes_written += rank.bytes_written;
     all.peak_memory = std::max(all.peak_memory, rank.peak_memory);
+    all.proportional_memory = std::max(all.proportional_memory, rank.proportional_memory);
   }
   std::sort(all.tiles.begin(), all.tiles.end(), [](const TileReport& a, const TileReport& b) {
     return std::pair{a.first_neuron, a.first_input} < std::pair{b.first_neuron, b.first_input};
@@ -134,7 +137,12 @@ std::string report_json(const JobReport& report) {
                         {"quantized", accuracy_json(report.accuracy->quantized)},
                         {"msq", accuracy_json(report.accuracy->msq)}};
   json["layers"] = Json::array();
-  for (const LayerReport& layer : report.layers) json["layers"].push_back(layer_json(layer));
+  for (std::size_t i = 0; i < report.layers.size(); ++i) {
+    Json layer = layer_json(report.layers[i]);
+    if (report.estimate) layer["estimated"] = layer_estimate_json(report.estimate->layers.at(i));
+    json["layers"].push_back(std::move(layer));
+  }
+  if (report.estimate) json["estimated"] = job_estimate_json(*report.estimate);
   json["seconds"] = report.seconds;
   json["bytes_read"] = report.bytes_read;
   json["bytes_written"] = report.bytes_written;
@@ -182,6 +190,10 @@ std::string report_table(const JobReport& report) {
     if (!rounds) text += fmt::format("          GPFQ   {}\n", percent(report.accuracy->quantized));
     text += fmt::format("          MSQ    {}   plain rounding to the same levels\n", percent(report.accuracy->msq));
   }
+  if (report.estimate)
+    text += fmt::format("\ntime {:.1f} s (estimated {:.1f} s), memory {} (estimated {})\n", report.seconds,
+                        report.estimate->seconds, format_bytes(report.peak_memory),
+                        format_bytes(report.estimate->peak_memory));
   text += fmt::format("\nresults in {}: quantized.h5, report.json, report.csv, log\n", report.output);
   return text;
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gpfq/job/plan.hpp"
+#include "job/estimate.hpp"
 #include "job/evaluation.hpp"
 #include "job/messages.hpp"
 #include "job/propagation.hpp"
@@ -49,6 +50,7 @@ struct JobReport {
   Index bytes_read = 0;
   Index bytes_written = 0;
   double seconds = 0;
+  std::optional<JobEstimate> estimate;  ///< made before the job began
 };
 
 /// Joins what the ranks reported for a layer. @throws Error (fault) unless their tiles cover each neuron once.

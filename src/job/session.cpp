@@ -19,6 +19,7 @@
 #include "gpfq/net/fold.hpp"
 #include "gpfq/store/model_file.hpp"
 #include "job/blas.hpp"
+#include "job/estimate.hpp"
 #include "job/evaluation.hpp"
 #include "job/model_source.hpp"
 #include "job/msq.hpp"
@@ -81,7 +82,11 @@ void check_evaluation(const DataSource& source, const Preprocess& preprocess, co
                   labels[i], i, classes);
 }
 
-std::string plan_job(const JobOptions& options, int ranks) {
+Index evaluation_samples(const Config& config, const net::Graph& graph) {
+  return config.evaluation ? Samples(*config.evaluation, config.preprocess, graph.node(0).shape).count() : 0;
+}
+
+std::string plan_job(const JobOptions& options, const PlanOptions& plan) {
   Config config =
       parse_config(load_config_text(options.config, options.overrides), folder_of(options.config), options.config.string());
   if (config.threads == 0) config.threads = std::max(1, asked_threads());  // where it will run is not known here
@@ -93,9 +98,14 @@ std::string plan_job(const JobOptions& options, int ranks) {
   const net::Graph& graph = model.graph;
   const Samples calibration(config.calibration, config.preprocess, graph.node(0).shape);
   if (config.evaluation) check_evaluation(*config.evaluation, config.preprocess, graph);
-  JobPlan plan = make_plan(graph, config, calibration.count());
-  if (is_folded || !native) plan.model_copy_bytes = model_file_bytes(graph);
-  return plan_table(plan, config, ranks);
+  JobPlan job = make_plan(graph, config, calibration.count());
+  if (is_folded || !native) job.model_copy_bytes = model_file_bytes(graph);
+  const MachineRates rates = with_given(machine_rates(config.scratch, machine_cache()), plan.rates);
+  const Placement placement = place_ranks(plan.ranks, plan.nodes, config.threads, rates.cores);
+  const JobEstimate estimate =
+      estimate_job(job, graph, config, rates, placement, {evaluation_samples(config, graph), is_folded || !native});
+  if (plan.json) return estimate_json(job, estimate, config, placement, rates);
+  return plan_table(job, config, plan.ranks) + estimate_table(job, estimate, config, placement);
 }
 
 std::string evaluate_model(const mpi::Communicator& comm, const std::filesystem::path& path, const JobOptions& options) {

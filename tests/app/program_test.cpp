@@ -40,6 +40,10 @@ TEST(Program, DemoIsQuantizedAndKeepsItsAccuracy) {
   EXPECT_TRUE(mentions(plan, "4096 ranks"));
   EXPECT_EQ(test::listing(folder / "demo"), "digits.h5 digits.json digits_mlp.h5");
 
+  const Json planned = Json::parse(succeed(0, {"plan", config, "--ranks", "2", "--json"}).out);
+  EXPECT_EQ(planned["layers"].size(), 3U);
+  EXPECT_TRUE(mentions(plan, "sbatch --nodes="));
+
   const CommandResult run = succeed(2, {"quantize", config});
   EXPECT_EQ(test::listing(folder / "demo/run"), "log quantized.h5 report.csv report.json");
   const Json report = Json::parse(test::read_text(folder / "demo/run/report.json"));
@@ -64,6 +68,13 @@ TEST(Program, DemoIsQuantizedAndKeepsItsAccuracy) {
   EXPECT_TRUE(mentions(about, "(3 levels)"));
   EXPECT_TRUE(mentions(succeed(0, {"inspect", (folder / "demo/digits_mlp.h5").string()}).out, "gpfq float model"));
   EXPECT_TRUE(mentions(succeed(0, {"inspect", (folder / "demo/digits.h5").string()}).out, "/train/images"));
+}
+
+TEST(Program, ScaleNeedsNoFiles) {
+  EXPECT_TRUE(mentions(succeed(0, {"scale"}).out, "4096"));
+  const std::vector<std::string> some = {"scale", "--inputs", "4096", "--neurons", "4096", "--samples", "10000", "--shared",
+                                         "--read", "once", "--products", "all", "--no-read-ahead", "--json"};
+  EXPECT_EQ(Json::parse(succeed(0, some).out)["products"], "all");
 }
 
 TEST(Program, OnlyTheFirstRankPrints) {
@@ -95,7 +106,7 @@ TEST(Program, RelativePathsAreThoseOfTheConfig) {
 TEST(Program, HelpAndVersion) {
   EXPECT_TRUE(mentions(succeed(0, {"--version"}).out, "gpfq "));
   EXPECT_TRUE(mentions(succeed(0, {"--help"}).out, "quantize"));
-  for (const char* command : {"demo", "import", "plan", "quantize", "evaluate", "inspect"})
+  for (const char* command : {"demo", "import", "plan", "scale", "quantize", "evaluate", "inspect"})
     EXPECT_FALSE(succeed(0, {command, "--help"}).out.empty()) << command;
   EXPECT_TRUE(mentions(succeed(0, {"quantize", "--help"}).out, "quantization.radius.scale"));
   EXPECT_EQ(test::count_lines(succeed(3, {"--version"}).out, "gpfq "), 1);

@@ -75,6 +75,12 @@ TEST_P(ConvolutionsOnRanks, GiveTheSameCodesInAnyGrid) {
   const JobFolder folder(world(), branching_network(), random_inputs(samples, 3 * 5 * 7, 3),
                          {{"levels", 7}, {"radius", {{"scale", 3}}}});
   const nlohmann::json alone = folder.run_alone("alone", GetParam());
+  if (world().is_root())
+    for (const nlohmann::json& layer : alone.at("layers")) {
+      const double read = layer.at("bytes_read");
+      EXPECT_NEAR(layer.at("estimated").at("bytes_read").get<double>(), read, 0.1 * read) << layer.at("name");
+      EXPECT_EQ(layer.at("estimated").at("bytes_written"), layer.at("bytes_written")) << layer.at("name");
+    }
   const int ranks = world().size();
   std::vector<std::string> grids = {"auto", "1x" + std::to_string(ranks)};
   if (ranks > 1) grids.push_back(std::to_string(ranks) + "x1");

@@ -12,6 +12,14 @@ namespace gpfq {
 
 /// Highest resident memory of this process so far, bytes (VmHWM); 0 where the system does not tell.
 [[nodiscard]] Index peak_memory_bytes();
+/// Lets peak_memory_bytes() begin anew at what is resident now, where the system allows it.
+void restart_peak_memory();
+/// This process' share of memory now, bytes: pages that several processes map count by their share (Pss of
+/// smaps_rollup, so that ranks of a node add up); 0 where the system does not tell.
+[[nodiscard]] Index proportional_memory_bytes();
+/// Gives freed memory back to the system, which an allocator may keep: what a step leaves behind would else stand
+/// beside what the next one takes.
+void release_free_memory();
 [[nodiscard]] std::string host_name();
 
 /// Writes a small text file beside its place, flushes it to disk and renames it, so that a reader sees the

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,59 @@ struct JobOptions {
   bool overwrite = false;
 };
 
+/// Rates that the user gives in place of measured ones; GB are 10⁹ bytes.
+struct GivenRates {
+  std::optional<double> gflops;     ///< of a core, single-precision product
+  std::optional<double> memory_gb;  ///< per second, of a node
+  std::optional<double> read_gb;    ///< per second, of a rank from files
+  std::optional<double> write_gb;   ///< per second, of a rank to files
+  std::optional<int> cores;         ///< of a node
+};
+
+/// What a plan is made for.
+struct PlanOptions {
+  int ranks = 1;
+  int nodes = 0;  ///< 0: as many of this machine's cores as the ranks' threads take
+  bool json = false;
+  GivenRates rates;
+};
+
+/// A dense layer for the model of scale.
+struct ScaleShape {
+  Index inputs = 65536;
+  Index neurons = 65536;
+  Index samples = 65536;
+  bool shared = false;  ///< X = Xq
+  Index block = 0;      ///< 0: as the plan chooses
+};
+
+/// A cluster for the model of scale. The defaults are those of a node of two 32-core EPYC 7543 with HDR100 InfiniBand on
+/// a Lustre of middling size; README "Time, memory and scale" says where each is from.
+struct ScaleMachine {
+  double gflops = 40;                 ///< of a core, large single-precision products
+  int cores_per_node = 64;            ///< one rank each
+  double node_memory_gb = 256;        ///< of which ranks take 9/10
+  double memory_gb = 200;             ///< per second, read and written by a node
+  double latency_us = 2;              ///< between nodes
+  double node_latency_us = 0.5;       ///< inside one
+  double network_gb = 12.5;           ///< per second, in and out of a node
+  double files_gb = 50;               ///< per second, the file system to all nodes
+  double node_files_gb = 2.5;         ///< per second, to one node
+};
+
+/// Who reads a block and who forms its products.
+struct ScaleDesign {
+  enum class Reading { each_node, once };             ///< every node the whole block; or a share, then exchanged
+  enum class Products { each_rank, node, all_ranks };  ///< by every rank; shared by ranks with the same rows, or by all
+  Reading reading = Reading::each_node;
+  Products products = Products::each_rank;
+  bool read_ahead = true;  ///< the next block is read while this one is computed
+};
+
+/// The model of scale for 2, 4, 8 ... 4096 ranks, and all designs side by side. @throws Error (input)
+[[nodiscard]] std::string scale_table(const ScaleShape& shape, const ScaleMachine& machine, const ScaleDesign& design);
+[[nodiscard]] std::string scale_json(const ScaleShape& shape, const ScaleMachine& machine, const ScaleDesign& design);
+
 /// Quantizes the config's network: coordinator and workers in one call. Collective.
 /// @returns the closing table on root, empty elsewhere.
 /// @throws Error; AgreedError where all ranks have it.
@@ -27,8 +81,8 @@ struct JobOptions {
 [[nodiscard]] std::string evaluate_model(const mpi::Communicator& comm, const std::filesystem::path& model,
                                          const JobOptions& options);
 
-/// The plan as a table; reads headers only, no MPI. @throws Error (input)
-[[nodiscard]] std::string plan_job(const JobOptions& options, int ranks);
+/// The plan and what it will cost, as tables or JSON; reads headers only, no MPI. @throws Error (input)
+[[nodiscard]] std::string plan_job(const JobOptions& options, const PlanOptions& plan);
 
 /// Imports `from` and writes the native model `to`; returns a line about it.
 [[nodiscard]] std::string import_model(const std::filesystem::path& from, const std::filesystem::path& to);

@@ -63,6 +63,9 @@ class Communicator {
   [[nodiscard]] int size() const { return size_; }
   [[nodiscard]] bool is_root() const { return rank_ == 0; }
 
+  /// Nodes that its ranks run on (groups that can share memory). Collective.
+  [[nodiscard]] int node_count() const;
+
   void barrier() const;
 
   /// Runs `action` on every rank; when it throws anywhere, every rank throws the message of the

@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each function mirrors one step of the job: layer_path, layer_gram, propagation, evaluation. Where a step changes, its
+// function here does.
+#include "job/estimate.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "gpfq/net/patches.hpp"
+#include "gpfq/quant/radius.hpp"
+#include "gpfq/quant/tile_path.hpp"
+#include "job/grid.hpp"
+
+namespace gpfq::job {
+namespace {
+
+constexpr Index float_bytes = sizeof(float);
+constexpr Index sum_bytes = sizeof(std::int64_t);
+
+// One core of an AMD EPYC at 100 Gflop/s (OpenBLAS SkylakeX), m = 24,576, X = Xq and not, tiles of 128 and 256, best of
+// eight. P: 0.32, 0.65, 0.79 of a 1024³ product at b = 16, 64, 128; U: 0.56, 0.82, 0.91 at depth 16, 64, 128;
+// G and C: 0.48, 0.67 at b = 64, 128; kernel: 5.0, 9.7, 14.8 ns per weight at b = 16, 64, 128.
+constexpr double projection_half_width = 36;
+constexpr double update_half_depth = 12;
+constexpr double block_product_half_width = 60;
+constexpr double kernel_seconds_fixed = 3.6e-9;
+constexpr double kernel_seconds_per_input = 0.09e-9;
+// The products of propagation, 256 samples by 256 neurons over all inputs.
+constexpr double propagation_share = 0.75;
+// Passes that look at every value: bounds, finiteness, squared differences (7.3 GB/s measured).
+constexpr double scan_bytes_per_second = 7e9;
+// Making a patch's entry from a map, and adding an entry of a product in fixed point.
+constexpr double patch_seconds_per_entry = 0.6e-9;
+constexpr double fixed_point_seconds_per_entry = 1e-9;
+// Counting a weight's magnitude, once per pass, and decoding or rounding one.
+constexpr double weight_seconds = 2e-9;
+// A read or write through HDF5 beside the bytes; an agreement of the ranks of one node.
+constexpr double call_seconds = 1.5e-4;
+constexpr double agree_seconds = 1e-5;
+// Opening, creating and closing a file by all ranks.
+constexpr double file_seconds = 5e-3;
+constexpr double start_seconds = 0.1;
+// Maps that are at hand while patches are made.
+constexpr Index window_bytes = Index{8} << 20;
+
+double real(Index value) { return static_cast<double>(value); }
+
+/// The job's steps in seconds and bytes.
+class Estimator {
+ public:
+  Estimator(const JobPlan& plan, const net::Graph& graph, const Config& config, const MachineRates& rates,
+            const Placement& placement)
+      : plan_(plan), graph_(graph), config_(config), rates_(rates), ranks_(placement.ranks), nodes_(placement.nodes) {
+    crowding_ = placement.crowding(config.threads);
+    const double node_share = rates.node_memory_bytes_per_second / placement.ranks_per_node();
+    memory_rate_ = std::min(rates.memory_bytes_per_second / crowding_, node_share);
+    // What is read goes into new memory: cleared first.
+    const double into_new = 1 / (1 / rates.read_bytes_per_second + 1 / rates.memory_bytes_per_second);
+    read_rate_ = std::min(into_new / crowding_, node_share);
+    write_rate_ = rates.write_bytes_per_second;
+    std::vector<bool> quantized(graph.nodes.size(), false);
+    for (const LayerPlan* layer : plan.quantized_layers()) quantized[static_cast<std::size_t>(layer->node)] = true;
+    differs_ = differing_nodes(graph, quantized);
+  }
+
+  [[nodiscard]] LayerEstimate layer(const LayerPlan& layer, const LayerPlan* next) const {
+    LayerEstimate estimate;
+    add_radius(layer, estimate);
+    if (layer.form == Form::residual) add_residual(layer, estimate);
+    if (layer.form == Form::gram) add_gram(layer, estimate);
+    if (layer.form == Form::rounding) add_rounding(layer, estimate);
+    estimate.proportional_memory = estimate.peak_memory;
+    add_propagation(layer.node, next == nullptr ? layer.node + 1 : next->node, next != nullptr, estimate);
+    return estimate;
+  }
+
+  /// Calibration samples to the first layer.
+  [[nodiscard]] LayerEstimate start(int cut) const {
+    LayerEstimate estimate;
+    add_stored_cut(0, cut, true, estimate);
+    return estimate;
+  }
+
+  [[nodiscard]] double evaluation_seconds(Index samples) const {
+    constexpr int networks = 3;
+    const Index mine = ShardPlan(samples, plan_.sample_unit, ranks_).items_of(0).size();
+    return samples == 0 ? 0 : networks * node_seconds(0, graph_.size(), mine);
+  }
+
+  /// Root reads all codes twice: tile by tile, and in order for the job's digest.
+  [[nodiscard]] double digest_seconds(const LayerPlan& layer) const {
+    const double codes = real(layer.neurons * layer.inputs);
+    return 2 * codes * (crowding_ / rates_.digest_bytes_per_second + 1 / read_rate_) + 2 * call_seconds;
+  }
+
+  [[nodiscard]] double write_seconds(Index bytes) const { return real(bytes) / write_rate_; }
+
+ private:
+  [[nodiscard]] double product_seconds(double flops, double share) const {
+    return flops / (rates_.flops_per_second * share) * crowding_;
+  }
+  [[nodiscard]] double scan_seconds(double bytes) const { return bytes / scan_bytes_per_second * crowding_; }
+  [[nodiscard]] double over_threads(Index pieces) const {  // rounds that the threads of a rank take
+    return real(ceil_div(pieces, config_.threads));
+  }
+  /// A sum over `ranks` ranks of this machine: every doubling passes the values through memory once.
+  [[nodiscard]] double sum_seconds(Index values, int ranks) const {
+    return std::ceil(std::log2(ranks)) * (agree_seconds * crowding_ + real(values * sum_bytes) / memory_rate_);
+  }
+  [[nodiscard]] Index map_floats(const LayerPlan& layer) const {
+    return element_count(graph_.node(graph_.node(layer.node).inputs.front()).shape);
+  }
+  static int networks_of(const LayerPlan& layer) { return layer.path.shared ? 1 : 2; }
+
+  void add_radius(const LayerPlan& layer, LayerEstimate& estimate) const;
+  void add_residual(const LayerPlan& layer, LayerEstimate& estimate) const;
+  void add_gram(const LayerPlan& layer, LayerEstimate& estimate) const;
+  void add_rounding(const LayerPlan& layer, LayerEstimate& estimate) const;
+  void add_propagation(int first, int last, bool keep, LayerEstimate& estimate) const;
+  void add_stored_cut(int first, int cut, bool keep, LayerEstimate& estimate) const;
+  void add_weights_and_codes(const LayerPlan& layer, Index tiles, LayerEstimate& estimate) const;
+  [[nodiscard]] Index residual_pass_floats(const LayerPlan& layer) const;
+  [[nodiscard]] double node_seconds(int first, int last, Index samples) const;
+  [[nodiscard]] Index propagation_memory(int first, int last) const;
+
+  const JobPlan& plan_;
+  const net::Graph& graph_;
+  const Config& config_;
+  const MachineRates& rates_;
+  int ranks_;
+  int nodes_;
+  double crowding_ = 1;
+  double memory_rate_ = 0;
+  double read_rate_ = 0;
+  double write_rate_ = 0;
+  std::vector<bool> differs_;
+};
+
+void Estimator::add_radius(const LayerPlan& layer, LayerEstimate& estimate) const {
+  const double weights = real(ceil_div(layer.neurons, ranks_) * layer.inputs);
+  const int passes = quant::MagnitudeSelection::pass_count();
+  estimate.seconds["radius"] =
+      passes * (weights * (float_bytes / read_rate_ + weight_seconds * crowding_) + call_seconds + 3 * agree_seconds);
+}
+
+/// Floats of one network that the ranks with the same tiles read in one pass over the inputs: a convolution's block
+/// takes every channel that it touches.
+Index Estimator::residual_pass_floats(const LayerPlan& layer) const {
+  if (!layer.is_conv) return layer.path.samples * layer.path.inputs;
+  const net::ConvGeometry geometry = net::conv_geometry(graph_, graph_.node(layer.node));
+  const Index kernel = geometry.kernel_height * geometry.kernel_width;
+  Index channels = 0;
+  for (Index first = 0; first < layer.path.inputs; first += layer.path.block_width)
+    channels += ceil_div(std::min(layer.path.inputs, first + layer.path.block_width), kernel) - first / kernel;
+  return plan_.samples * channels * geometry.height * geometry.width;
+}
+
+void Estimator::add_residual(const LayerPlan& layer, LayerEstimate& estimate) const {
+  const RankGrid grid = choose_grid(layer, config_, ranks_);
+  const ShardPlan groups(layer.tile_count(), 1, grid.neurons);
+  const Index most_tiles = groups.most_pieces();
+  const Index wave_tiles = std::min(tiles_per_wave(layer, config_.memory_per_rank), most_tiles);
+  const Index waves = ceil_div(most_tiles, wave_tiles);
+  const int networks = networks_of(layer);
+  const Index pass_floats = networks * residual_pass_floats(layer);
+  for (int group = 0; group < grid.neurons; ++group)
+    estimate.bytes_read += ceil_div(groups.pieces_of(group).size(), wave_tiles) * pass_floats * float_bytes;
+
+  quant::PathShape shape = layer.path;
+  shape.local_chunks = ShardPlan(shape.chunk_total(), 1, grid.samples).most_pieces();
+  const double rows = real(std::min(shape.samples, shape.local_chunks * shape.sample_chunk));
+  const double inputs = real(shape.inputs);
+  const double width = real(layer.tile_width);
+  const Index b = shape.block_width;
+  const double blocks = real(ceil_div(shape.inputs, b));
+  const double passes = real(waves);
+  const double entries = networks * rows * inputs;
+  const double scanned = entries * float_bytes;
+
+  const double share_of_rows = rows / real(shape.samples);
+  double reading = real(pass_floats) * share_of_rows * float_bytes / read_rate_ + scan_seconds(scanned) +
+                   blocks * (networks * call_seconds + agree_seconds * crowding_);
+  if (layer.is_conv) reading += entries * patch_seconds_per_entry * crowding_;
+  estimate.seconds["read"] += passes * reading;
+
+  const double product_rounds = over_threads(shape.local_chunks) / std::max(1.0, real(shape.local_chunks));
+  estimate.seconds["products"] +=
+      passes *
+      (product_rounds * product_seconds(2 * entries * real(b), block_product_share(b)) + scan_seconds(scanned) +
+       (grid.samples > 1 ? blocks * networks * sum_seconds(b * b, grid.samples) : 0.0));
+
+  const double tile = product_seconds(2 * rows * inputs * width * (1 - 1 / blocks), projection_share(b)) +
+                      product_seconds(2 * entries * width, update_share(networks * b)) +
+                      inputs * width * kernel_seconds_per_weight(b) * crowding_;
+  const double sums =
+      grid.samples > 1 ? blocks * real(most_tiles) * sum_seconds(b * layer.tile_width, grid.samples) : 0;
+  const double rounds =
+      real(most_tiles / wave_tiles) * over_threads(wave_tiles) + over_threads(most_tiles % wave_tiles);
+  estimate.seconds["path"] += rounds * tile + sums;
+
+  add_weights_and_codes(layer, most_tiles, estimate);
+  estimate.peak_memory = quant::InputBlock::bytes(shape) +
+                         wave_tiles * quant::TilePath::bytes(shape, layer.tile_width) +
+                         (layer.is_conv ? window_bytes : 0);
+}
+
+void Estimator::add_gram(const LayerPlan& layer, LayerEstimate& estimate) const {
+  const quant::PathShape& shape = layer.path;
+  const int networks = networks_of(layer);
+  const Index chunks = ShardPlan(shape.chunk_total(), 1, ranks_).most_pieces();
+  const double rows = real(std::min(shape.samples, chunks * shape.sample_chunk));
+  const double inputs = real(shape.inputs);
+  const Index b = shape.block_width;
+  const double pairs = inputs * (inputs + real(b)) / 2 * networks * real(layer.problems);
+  estimate.bytes_read += networks * plan_.samples * map_floats(layer) * float_bytes;
+  estimate.seconds["read"] +=
+      real(networks * plan_.samples * map_floats(layer) * float_bytes) * rows / real(shape.samples) / read_rate_ +
+      networks * call_seconds;
+
+  const double threads = real(std::min<Index>(config_.threads, layer.problems > 1 ? layer.problems : config_.threads));
+  estimate.seconds["products"] +=
+      (product_seconds(2 * rows * pairs, block_product_share(b)) +
+       rows * inputs * networks * real(layer.problems) * patch_seconds_per_entry * crowding_ +
+       real(chunks) * pairs * fixed_point_seconds_per_entry * crowding_) /
+      threads;
+  estimate.seconds["sum"] += (ranks_ > 1 ? sum_seconds(static_cast<Index>(pairs), ranks_) : 0.0) +
+                             pairs * fixed_point_seconds_per_entry * crowding_;
+
+  const Index most_tiles = ShardPlan(layer.tile_count(), 1, ranks_).most_pieces();
+  const double width = real(layer.tile_width);
+  estimate.seconds["path"] +=
+      over_threads(most_tiles) * (product_seconds(networks * inputs * inputs * width, update_share(b)) +
+                                  inputs * width * kernel_seconds_per_weight(b) * crowding_);
+  add_weights_and_codes(layer, most_tiles, estimate);
+
+  const auto values = static_cast<Index>(pairs);
+  const Index adding = values * sum_bytes + (layer.problems > 1 ? config_.threads : 1) * networks * shape.sample_chunk *
+                                                shape.inputs * float_bytes;
+  const Index window =
+      networks * (ceil_div(shape.sample_chunk, layer.rows_per_sample) + 1) * map_floats(layer) * float_bytes;
+  const Index turning = values / networks * float_bytes + values * sum_bytes;
+  estimate.peak_memory = std::max(adding + window, turning);
+}
+
+void Estimator::add_rounding(const LayerPlan& layer, LayerEstimate& estimate) const {
+  const Index most_tiles = ShardPlan(layer.tile_count(), 1, ranks_).most_pieces();
+  const double weights = real(most_tiles * layer.tile_width * layer.path.inputs);
+  estimate.seconds["path"] += weights * weight_seconds * crowding_;
+  add_weights_and_codes(layer, most_tiles, estimate);
+  estimate.peak_memory = layer.tile_bytes;
+}
+
+void Estimator::add_weights_and_codes(const LayerPlan& layer, Index tiles, LayerEstimate& estimate) const {
+  const double weights = real(std::min(tiles * layer.tile_width, layer.neurons * layer.problems) * layer.path.inputs);
+  const double calls = real(tiles) * call_seconds;
+  estimate.seconds["read"] += weights * float_bytes / read_rate_ + calls;
+  estimate.seconds["write"] += weights * (1 / write_rate_ + crowding_ / rates_.digest_bytes_per_second) + calls;
+}
+
+/// One network through nodes first .. last−1.
+double Estimator::node_seconds(int first, int last, Index samples) const {
+  double seconds = 0;
+  for (int index = first; index < last; ++index) {
+    const net::Node& node = graph_.node(index);
+    const double values = real(samples * element_count(node.shape));
+    seconds += 2 * values * float_bytes / memory_rate_;
+    if (!net::is_linear(node.op)) continue;
+    const Shape& weight = graph_.tensor_shape(node.parameters.at("weight"));
+    const double inputs = real(element_count(weight) / weight.front());
+    seconds += product_seconds(2 * values * inputs, propagation_share) / config_.threads;
+    seconds += real(element_count(weight)) * float_bytes / read_rate_ + call_seconds;
+    if (node.op == net::Op::conv)
+      seconds += values / real(weight.front()) * inputs * patch_seconds_per_entry * crowding_ / config_.threads;
+  }
+  return seconds;
+}
+
+/// Most of a wave: both networks' values at a node, or what is read or written and its transposed copy.
+Index Estimator::propagation_memory(int first, int last) const {
+  const auto floats_at = [&](int cut) {
+    Index floats = 0;
+    for (const int node : net::live_at(graph_, cut)) floats += element_count(graph_.node(node).shape);
+    return floats;
+  };
+  const Index floats =
+      std::max({2 * net::peak_floats_per_sample(graph_, first, last), 3 * floats_at(first), 3 * floats_at(last)});
+  const Index mine = ShardPlan(plan_.samples, plan_.sample_unit, ranks_).items_of(0).size();
+  const Index wave = std::min(mine, samples_per_wave(plan_, graph_, first, last, config_.memory_per_rank));
+  const Index bytes = plan_.weight_tile_bytes + wave * floats * float_bytes +
+                      config_.threads * net::scratch_floats_per_thread(graph_, first, last) * float_bytes;
+  // Vectors lie input by input, so that a wave's samples are pieces of every row.
+  const std::vector<int> live = net::live_at(graph_, last);
+  const bool adjoins = std::all_of(live.begin(), live.end(), [&](int at) { return graph_.node(at).shape.size() > 1; });
+  return adjoins ? bytes : bytes + collective_write_memory;
+}
+
+/// What propagation reads at `first`, computes, and keeps at `cut`.
+void Estimator::add_stored_cut(int first, int cut, bool keep, LayerEstimate& estimate) const {
+  const auto networks = [&](int node) { return differs_[static_cast<std::size_t>(node)] ? 2 : 1; };
+  const Index mine = ShardPlan(plan_.samples, plan_.sample_unit, ranks_).items_of(0).size();
+  const double share = real(mine) / real(std::max<Index>(1, plan_.samples));
+  double seconds = 0;
+  Index read = 0;
+  Index written = 0;
+  if (first > 0)
+    for (const int node : net::live_at(graph_, first)) {
+      read += plan_.samples * networks(node) * element_count(graph_.node(node).shape) * float_bytes;
+      seconds += networks(node) * call_seconds;
+    }
+  if (keep)
+    for (const int node : net::live_at(graph_, cut)) {
+      if (node < first && first > 0) continue;
+      written += plan_.samples * networks(node) * element_count(graph_.node(node).shape) * float_bytes;
+      seconds += networks(node) * file_seconds;
+    }
+  estimate.bytes_read += read;
+  estimate.bytes_written += written;
+  seconds += share * real(read) * (1 / read_rate_ + 1 / memory_rate_);
+  seconds += share * real(written) *
+             (2 / memory_rate_ + crowding_ / rates_.digest_bytes_per_second / config_.threads +
+              2 * crowding_ / scan_bytes_per_second);
+  seconds += write_seconds(written) / nodes_;  // collective: one rank of a node writes for all
+  seconds += (first > 0 ? 2 : 1) * node_seconds(first, cut, mine);
+  estimate.seconds["propagate"] += seconds;
+  estimate.peak_memory = std::max(estimate.peak_memory, propagation_memory(first, cut));
+}
+
+void Estimator::add_propagation(int first, int last, bool keep, LayerEstimate& estimate) const {
+  add_stored_cut(first, last, keep, estimate);
+  const Index mine = ShardPlan(plan_.samples, plan_.sample_unit, ranks_).items_of(0).size();
+  estimate.seconds["propagate"] +=  // of the layer's error
+      2 * scan_seconds(real(2 * mine * element_count(graph_.node(first).shape) * float_bytes));
+}
+
+}  // namespace
+
+double projection_share(Index block_width) { return real(block_width) / (real(block_width) + projection_half_width); }
+double update_share(Index depth) { return real(depth) / (real(depth) + update_half_depth); }
+double block_product_share(Index block_width) {
+  return real(block_width) / (real(block_width) + block_product_half_width);
+}
+double kernel_seconds_per_weight(Index block_width) {
+  return kernel_seconds_fixed + kernel_seconds_per_input * real(block_width);
+}
+
+double Placement::crowding(int threads) const {
+  return std::max(1.0, static_cast<double>(ranks_per_node()) * threads / cores_per_node);
+}
+
+Placement place_ranks(int ranks, int nodes, int threads, int cores_per_node) {
+  const Index needed = ceil_div(static_cast<Index>(ranks) * threads, cores_per_node);
+  return {ranks, nodes > 0 ? nodes : static_cast<int>(needed), cores_per_node};
+}
+
+double LayerEstimate::total_seconds() const {
+  double sum = 0;
+  for (const auto& phase : seconds) sum += phase.second;
+  return sum;
+}
+
+JobEstimate estimate_job(const JobPlan& plan, const net::Graph& graph, const Config& config, const MachineRates& rates,
+                         const Placement& placement, const JobExtent& extent) {
+  const Estimator estimator(plan, graph, config, rates, placement);
+  const std::vector<const LayerPlan*> layers = plan.quantized_layers();
+  JobEstimate job;
+  const LayerEstimate start = estimator.start(layers.front()->node);
+  const Index base = own_base_memory + library_memory + (placement.ranks > 1 ? collective_write_memory : 0);
+  job.peak_memory = base + start.peak_memory;
+  job.start_seconds = start_seconds + start.total_seconds() + estimator.write_seconds(plan.output_bytes);
+  if (extent.is_imported) job.start_seconds += 2 * estimator.write_seconds(plan.output_bytes);
+  job.finish_seconds = estimator.evaluation_seconds(extent.evaluation_samples);
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    LayerEstimate layer = estimator.layer(*layers[i], i + 1 < layers.size() ? layers[i + 1] : nullptr);
+    job.peak_memory = layer.peak_memory = std::max(job.peak_memory, base + layer.peak_memory);
+    layer.proportional_memory += base - library_memory + library_memory / placement.ranks_per_node();
+    job.bytes_read += layer.bytes_read;
+    job.bytes_written += layer.bytes_written;
+    job.seconds += layer.total_seconds();
+    job.finish_seconds += estimator.digest_seconds(*layers[i]);
+    job.flops += layers[i]->flops;
+    job.layers.push_back(std::move(layer));
+  }
+  job.seconds += job.start_seconds + job.finish_seconds;
+  const Index per_node = placement.ranks_per_node();
+  job.node_memory = library_memory + per_node * (job.peak_memory - library_memory);
+  job.proportional_memory = job.node_memory / per_node;
+  job.disk_bytes = plan.store_bytes + plan.output_bytes * (extent.is_imported ? 2 : 1);
+  return job;
+}
+
+}  // namespace gpfq::job
