@@ -404,7 +404,7 @@ std::string plan_table(const JobPlan& plan, const Config& config, int ranks) {
     const Index wave = std::min(is_gram ? shares.tiles : tiles_per_wave(layer, config.memory_per_rank), most);
     text += fmt::format("{:<{}} {:>8} {:>8} {:>10} {:>6} {:<9} {:>7} {:>6} {:>5} {:>6} {:>10.2f} {:>10}  {}\n", layer.name,
                         width, layer.inputs, layer.neurons, layer.path.samples, config.settings_for(layer.name).levels,
-                        form_name(layer.form), fmt::format("{}x{}", grid.neurons, grid.samples), layer.path.block_width,
+                        form_name(layer.form), is_gram ? "rows" : fmt::format("{}x{}", grid.neurons, grid.samples), layer.path.block_width,
                         layer.tile_width, ceil_div(most, wave), layer.flops * 1e-9,
                         format_bytes(is_gram ? shares.bytes : layer.shared_bytes + wave * layer.tile_bytes), layer.reason);
   }
