@@ -156,7 +156,8 @@ std::string report_json(const JobReport& report) {
 
 std::string report_csv(const JobReport& report) {
   std::string text =
-      "name,kind,method,form,inputs,neurons,samples,levels,radius,relative_error,dead_inputs,saturated,zeros,seconds,rows\n";
+      "name,kind,method,form,inputs,neurons,samples,levels,radius,relative_error,dead_inputs,saturated,zeros,seconds,"
+      "rows\n";
   for (const LayerReport& layer : report.layers) {
     const Json json = layer_json(layer);
     double seconds = 0;
@@ -177,11 +178,11 @@ std::string report_table(const JobReport& report) {
   for (const LayerReport& layer : report.layers) width = std::max(width, layer.plan.name.size());
   std::size_t kind_width = 5;
   for (const LayerReport& layer : report.layers) kind_width = std::max(kind_width, layer.shown_kind.size());
-  std::string text = fmt::format("{:<{}}  {:<{}}  {:>8}  {:>8}  {:>6}  {:>14}  {:>6}\n", "layer", width, "kind", kind_width,
-                                 "inputs", "neurons", "levels", "relative error", "method");
+  std::string text = fmt::format("{:<{}}  {:<{}}  {:>8}  {:>8}  {:>6}  {:>14}  {:>6}\n", "layer", width, "kind",
+                                 kind_width, "inputs", "neurons", "levels", "relative error", "method");
   for (const LayerReport& layer : report.layers)
-    text += fmt::format("{:<{}}  {:<{}}  {:>8}  {:>8}  {:>6}  {:>14}  {:>6}\n", layer.plan.name, width, layer.shown_kind,
-                        kind_width, layer.plan.inputs, layer.plan.neurons, layer.settings.levels,
+    text += fmt::format("{:<{}}  {:<{}}  {:>8}  {:>8}  {:>6}  {:>14}  {:>6}\n", layer.plan.name, width,
+                        layer.shown_kind, kind_width, layer.plan.inputs, layer.plan.neurons, layer.settings.levels,
                         error_text(layer, "{:.4f}", "-"), method_name(layer.plan.method));
   if (report.accuracy) {
     const bool rounds = std::all_of(report.layers.begin(), report.layers.end(),

@@ -53,9 +53,10 @@ struct LayerPlan {
 
   template <class Archive>
   void serialize(Archive& archive, unsigned /*version*/) {
-    archive& node& name& tensor& quantized& method& form& reason& is_conv& channelwise& inputs& neurons& rows_per_sample& patch_seed&
-        problems& problem_neurons& groups& path.samples& path.inputs& path.block_width& path.sample_chunk& path.shared&
-            tile_width& flops& shared_bytes& tile_bytes& thread_bytes& window_samples& window_sample_bytes;
+    archive& node& name& tensor& quantized& method& form& reason& is_conv& channelwise& inputs& neurons&
+        rows_per_sample& patch_seed& problems& problem_neurons& groups& path.samples& path.inputs& path.block_width&
+            path.sample_chunk& path.shared& tile_width& flops& shared_bytes& tile_bytes& thread_bytes&
+                window_samples& window_sample_bytes;
   }
 };
 
@@ -118,10 +119,10 @@ struct JobPlan {
 
 /// What a rank does at once in Gram form, so that memory_per_rank holds. Results do not depend on it.
 struct GramShares {
-  int threads = 1;         ///< that make patches and products
-  Index window_chunks = 1; ///< chunks of rows whose samples are read together
-  Index tiles = 1;         ///< tiles in memory together
-  Index bytes = 0;         ///< what all that takes
+  int threads = 1;          ///< that make patches and products
+  Index window_chunks = 1;  ///< chunks of rows whose samples are read together
+  Index tiles = 1;          ///< tiles in memory together
+  Index bytes = 0;          ///< what all that takes
 };
 [[nodiscard]] GramShares gram_shares(const LayerPlan& layer, int threads, Index memory_per_rank);
 
