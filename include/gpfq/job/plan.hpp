@@ -53,10 +53,9 @@ struct LayerPlan {
 
   template <class Archive>
   void serialize(Archive& archive, unsigned /*version*/) {
-    archive& node& name& tensor& quantized& method& form& reason& is_conv& channelwise& inputs& neurons&
-        rows_per_sample& patch_seed& problems& problem_neurons& groups& path.samples& path.inputs& path.block_width&
-            path.sample_chunk& path.shared& tile_width& flops& shared_bytes& tile_bytes& thread_bytes&
-                window_samples& window_sample_bytes;
+    archive& node& name& tensor& quantized& method& form& reason& is_conv& channelwise& inputs& neurons& rows_per_sample& patch_seed&
+        problems& problem_neurons& groups& path.samples& path.inputs& path.block_width& path.sample_chunk& path.shared&
+            tile_width& flops& shared_bytes& tile_bytes& thread_bytes& window_samples& window_sample_bytes;
   }
 };
 
