@@ -90,8 +90,7 @@ Value slice_sample(const Call& call) {
       const Index reach = (range.count - 1) * bounds.step + 1;
       result = call.builder().add_slice(call.node().name(), result, axis - 1, range.first, reach);
     }
-    if (bounds.step > 1)
-      result = call.builder().add_subsampling(call.node().name(), result, axis - 1, bounds.step);
+    if (bounds.step > 1) result = call.builder().add_subsampling(call.node().name(), result, axis - 1, bounds.step);
   }
   return Activation{result};
 }

@@ -17,7 +17,8 @@ namespace gpfq::formats::onnx_reader {
 /// Of samples: one index, x[:, 0], or neighbouring ones, as a slice.
 [[nodiscard]] Value convert_gather(const Call& call);
 [[nodiscard]] Value convert_concat(const Call& call);
-/// Of samples: ranges, x[:, 1:3], as a slice; strides, x[:, :, ::2, ::2], as a max_pool with a 1×1 kernel, which is exact.
+/// Of samples: ranges, x[:, 1:3], as a slice; strides, x[:, :, ::2, ::2], as a max_pool with a 1×1 kernel, which is
+/// exact.
 [[nodiscard]] Value convert_slice(const Call& call);
 [[nodiscard]] Value convert_flatten(const Call& call);
 [[nodiscard]] Value convert_reshape(const Call& call);

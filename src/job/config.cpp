@@ -229,8 +229,9 @@ Preprocess parse_preprocess(const Json& root) {
   result.reverse_channels =
       choose<bool>(root, "preprocess.channel_order", {{"keep", false}, {"reverse", true}}, false);
   if (result.reverse_channels && (result.layout == Layout::nhw || result.layout == Layout::flat))
-    throw_input("config: 'preprocess.channel_order' is \"reverse\", expected 'preprocess.layout' NCHW or NHWC with it: "
-                "other layouts have no channels");
+    throw_input(
+        "config: 'preprocess.channel_order' is \"reverse\", expected 'preprocess.layout' NCHW or NHWC with it: "
+        "other layouts have no channels");
   return result;
 }
 

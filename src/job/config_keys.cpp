@@ -20,8 +20,8 @@ const std::vector<ConfigKey>& config_keys() {
       {"preprocess.scale", "number", "1", "", "multiplies stored values first (1/255 for bytes)"},
       {"preprocess.mean", "numbers", "[0]", "", "subtracted then, one value or one per channel"},
       {"preprocess.std", "numbers", "[1]", "", "divided by last, one value or one per channel"},
-      {"preprocess.channel_order", "string", "\"keep\"", "", "keep, or reverse (RGB to BGR, for NCHW and NHWC) before mean and "
-                                                            "std"},
+      {"preprocess.channel_order", "string", "\"keep\"", "",
+       "keep, or reverse (RGB to BGR, for NCHW and NHWC) before mean and std"},
       {"preprocess.layout", "string", "\"flat\"", "", "the data's order: NCHW, NHWC, NHW or flat"},
       {"quantization.method", "string", "\"gpfq\"", "", "gpfq (greedy path) or msq (plain rounding)"},
       {"quantization.levels", "integer", "3", "", "levels M of the alphabet, 2 to 256"},

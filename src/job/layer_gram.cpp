@@ -93,7 +93,8 @@ void add_rows(const LayerTask& task, const LayerRows& rows, Products& products, 
     const LayerRows::Window window = rows.read_window(part);
     report.seconds["read"] += reading.seconds();
     Stopwatch adding;
-    for (Index chunk = part.begin; chunk < part.end; ++chunk) add_chunk(task, rows, window, chunk, shares.threads, products);
+    for (Index chunk = part.begin; chunk < part.end; ++chunk)
+      add_chunk(task, rows, window, chunk, shares.threads, products);
     report.seconds["products"] += adding.seconds();
     if (begin == chunks.begin) report.proportional_memory = proportional_memory_bytes();
   }

@@ -68,7 +68,8 @@ void LayerRows::extract_rows(const net::ConvGeometry& geometry, Index group, Ind
     std::vector<Index> all(uses_all ? static_cast<std::size_t>(K) : 0);
     std::iota(all.begin(), all.end(), Index{0});
     const std::vector<Index>& used = uses_all ? all : positions[static_cast<std::size_t>(sample - first_sample)];
-    const auto part = std::span(used).subspan(static_cast<std::size_t>(within.begin), static_cast<std::size_t>(within.size()));
+    const auto part =
+        std::span(used).subspan(static_cast<std::size_t>(within.begin), static_cast<std::size_t>(within.size()));
     net::extract_patches(geometry, group, at, 1, part, first_input, count, out + (row - rows.begin), stride);
     row += within.size();
   }
@@ -131,8 +132,8 @@ void LayerRows::extract(const Window& window, const net::Batch& maps, Index prob
   if (layer_.is_conv) {
     const Index per_group = layer_.problems / layer_.groups;
     const Index first_input = (layer_.channelwise ? problem % per_group * layer_.path.inputs : 0) + columns.begin;
-    extract_rows(geometry_, problem / per_group, first_input, columns.size(), maps.values.data(),
-                 window.positions, window.first_sample, rows, out, stride);
+    extract_rows(geometry_, problem / per_group, first_input, columns.size(), maps.values.data(), window.positions,
+                 window.first_sample, rows, out, stride);
   } else {
     for (Index t = columns.begin; t < columns.end; ++t)
       for (Index row = rows.begin; row < rows.end; ++row)

@@ -93,8 +93,8 @@ void set_problems(const net::Graph& graph, const net::Node& node, const Config& 
 Index samples_per_chunk(const LayerPlan& plan) { return ceil_div(plan.path.sample_chunk, plan.rows_per_sample) + 1; }
 
 /// Memory in Gram form: G and C of all problems; samples of the inputs; columns of patches, one set for a single
-/// problem, whose threads share it, else one per thread; a partial product per thread; tiles, and the rows that those of
-/// several problems share.
+/// problem, whose threads share it, else one per thread; a partial product per thread; tiles, and the rows that those
+/// of several problems share.
 void set_gram_memory(const net::Graph& graph, LayerPlan& plan) {
   const Index networks = plan.path.shared ? 1 : 2;
   const Index input_floats = element_count(graph.node(graph.node(plan.node).inputs.front()).shape);
@@ -268,13 +268,13 @@ GramShares gram_shares(const LayerPlan& layer, int threads, Index memory_per_ran
   shares.tiles = at_once(layer.tile_bytes);
   const Index rows_bytes = shares.threads * layer.thread_bytes;
   const Index useful = window_floats * float_bytes / layer.window_sample_bytes;
-  const Index more =
-      std::clamp<Index>((room - rows_bytes) / layer.window_sample_bytes, 0, std::max<Index>(0, useful - layer.window_samples));
+  const Index more = std::clamp<Index>((room - rows_bytes) / layer.window_sample_bytes, 0,
+                                       std::max<Index>(0, useful - layer.window_samples));
   // A chunk may begin in the middle of a sample: c chunks touch up to ceil(c·chunk/K) + 1 of them.
   const Index samples = layer.window_samples + more;
   shares.window_chunks = std::max<Index>(1, (samples - 1) * layer.rows_per_sample / layer.path.sample_chunk);
-  shares.bytes = layer.shared_bytes +
-                 std::max(rows_bytes + more * layer.window_sample_bytes, shares.tiles * layer.tile_bytes);
+  shares.bytes =
+      layer.shared_bytes + std::max(rows_bytes + more * layer.window_sample_bytes, shares.tiles * layer.tile_bytes);
   return shares;
 }
 
@@ -302,9 +302,10 @@ Index JobPlan::smallest_memory(std::string* reason) const {
         layer.form != Form::gram ? "a smaller 'quantization.block' or fewer samples need less"
         : layer.problems == 1
             ? "'quantization.form': \"residual\" may need less"
-            : fmt::format("it keeps G and C of {} problems and {} samples of its inputs; 'skip' in 'quantization.layers' "
-                          "leaves it out",
-                          layer.problems, layer.window_samples);
+            : fmt::format(
+                  "it keeps G and C of {} problems and {} samples of its inputs; 'skip' in 'quantization.layers' "
+                  "leaves it out",
+                  layer.problems, layer.window_samples);
     what = fmt::format("layer '{}' in {} form needs it: {} inputs, {} rows, tiles of {} neurons; {}", layer.name,
                        form_name(layer.form), layer.path.inputs, layer.path.samples, layer.tile_width, less);
   }
@@ -378,17 +379,17 @@ std::string plan_table(const JobPlan& plan, const Config& config, int ranks) {
     const Index most = ShardPlan(layer.tile_count(), 1, grid.neurons).most_pieces();
     const GramShares shares = is_gram ? gram_shares(layer, config.threads, config.memory_per_rank) : GramShares();
     const Index wave = std::min(is_gram ? shares.tiles : tiles_per_wave(layer, config.memory_per_rank), most);
-    text += fmt::format("{:<{}} {:>8} {:>8} {:>10} {:>6} {:<9} {:>7} {:>6} {:>5} {:>6} {:>10.2f} {:>10}  {}\n", layer.name,
-                        width, layer.inputs, layer.neurons, layer.path.samples, config.settings_for(layer.name).levels,
-                        form_name(layer.form), fmt::format("{}x{}", grid.neurons, grid.samples), layer.path.block_width,
-                        layer.tile_width, ceil_div(most, wave), layer.flops * 1e-9,
-                        format_bytes(is_gram ? shares.bytes : layer.shared_bytes + wave * layer.tile_bytes), layer.reason);
+    text +=
+        fmt::format("{:<{}} {:>8} {:>8} {:>10} {:>6} {:<9} {:>7} {:>6} {:>5} {:>6} {:>10.2f} {:>10}  {}\n", layer.name,
+                    width, layer.inputs, layer.neurons, layer.path.samples, config.settings_for(layer.name).levels,
+                    form_name(layer.form), is_gram ? "rows" : fmt::format("{}x{}", grid.neurons, grid.samples),
+                    layer.path.block_width, layer.tile_width, ceil_div(most, wave), layer.flops * 1e-9,
+                    format_bytes(is_gram ? shares.bytes : layer.shared_bytes + wave * layer.tile_bytes), layer.reason);
   }
   std::string reason;
   const Index smallest = plan.smallest_memory(&reason);
   text += fmt::format("{} ranks; smallest memory_per_rank {} ({} bytes: {}); scratch on disk {}, results {}\n", ranks,
-                      format_bytes(smallest), smallest, reason,
-                      format_bytes(plan.store_bytes + plan.model_copy_bytes),
+                      format_bytes(smallest), smallest, reason, format_bytes(plan.store_bytes + plan.model_copy_bytes),
                       format_bytes(plan.output_bytes));
   return text;
 }

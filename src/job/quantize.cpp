@@ -221,6 +221,9 @@ void QuantizeJob::report_layer(const LayerPlan& layer, const LayerSettings& sett
     report.plan = layer;
     report.settings = settings;
     report.kind = net::op_name(model_->graph().node(layer.node).op);
+    report.shown_kind = layer.groups == 1                                    ? report.kind
+                        : model_->graph().tensor_shape(layer.tensor)[1] == 1 ? "depthwise conv"
+                                                                             : "grouped conv";
     report.all = join_reports(layer, reports);
     report.error = error;
     report.analog_sha256 = propagation_->digest(input, store::Network::analog);

@@ -56,7 +56,7 @@ Json layer_json(const LayerReport& layer) {
                {"form_reason", layer.plan.reason},
                {"inputs", layer.plan.inputs},
                {"neurons", layer.plan.neurons},
-               {"samples", layer.plan.path.samples / layer.plan.rows_per_sample},
+               {"samples", layer.samples()},
                {"rows", layer.plan.path.samples},
                {"groups", layer.plan.groups},
                {"channelwise", layer.plan.channelwise},
@@ -80,6 +80,11 @@ Json layer_json(const LayerReport& layer) {
                {"proportional_memory", layer.all.proportional_memory}};
   if (layer.error.reference == 0) json["relative_error"] = nullptr;
   return json;
+}
+
+/// The relative error; `none` where the layer's outputs are all zero.
+std::string error_text(const LayerReport& layer, fmt::format_string<double> format, const char* none) {
+  return layer.error.reference > 0 ? fmt::format(format, layer.relative_error()) : none;
 }
 
 std::string percent(const Accuracy& accuracy) {
@@ -159,18 +164,19 @@ std::string report_json(const JobReport& report) {
 
 std::string report_csv(const JobReport& report) {
   std::string text =
-      "name,kind,method,form,inputs,neurons,samples,levels,radius,relative_error,dead_inputs,saturated,zeros,seconds\n";
+      "name,kind,method,form,inputs,neurons,samples,levels,radius,relative_error,dead_inputs,saturated,zeros,seconds,"
+      "rows\n";
   for (const LayerReport& layer : report.layers) {
     const Json json = layer_json(layer);
     double seconds = 0;
     for (const auto& [phase, value] : layer.all.seconds) seconds += value;
     std::string name = layer.plan.name;  // quoted as RFC 4180 has it
     for (std::size_t at = 0; (at = name.find('"', at)) != std::string::npos; at += 2) name.insert(at, 1, '"');
-    text += fmt::format("\"{}\",{},{},{},{},{},{},{},{:.9g},{:.6g},{},{:.6g},{:.6g},{:.3f}\n", name, layer.kind,
+    text += fmt::format("\"{}\",{},{},{},{},{},{},{},{:.9g},{},{},{:.6g},{:.6g},{:.3f},{}\n", name, layer.shown_kind,
                         method_name(layer.plan.method), json["form"].get<std::string>(), layer.plan.inputs,
-                        layer.plan.neurons, layer.plan.path.samples, layer.settings.levels, layer.all.largest_radius,
-                        layer.relative_error(), layer.all.dead_inputs, json["saturated"].get<double>(),
-                        json["zeros"].get<double>(), seconds);
+                        layer.plan.neurons, layer.samples(), layer.settings.levels, layer.all.largest_radius,
+                        error_text(layer, "{:.6g}", ""), layer.all.dead_inputs, json["saturated"].get<double>(),
+                        json["zeros"].get<double>(), seconds, layer.plan.path.samples);
   }
   return text;
 }
@@ -178,11 +184,14 @@ std::string report_csv(const JobReport& report) {
 std::string report_table(const JobReport& report) {
   std::size_t width = 5;
   for (const LayerReport& layer : report.layers) width = std::max(width, layer.plan.name.size());
-  std::string text = fmt::format("{:<{}}  {:>8}  {:>8}  {:>6}  {:>14}  {:>6}\n", "layer", width, "inputs", "neurons", "levels",
-                                 "relative error", "method");
+  std::size_t kind_width = 5;
+  for (const LayerReport& layer : report.layers) kind_width = std::max(kind_width, layer.shown_kind.size());
+  std::string text = fmt::format("{:<{}}  {:<{}}  {:>8}  {:>8}  {:>6}  {:>14}  {:>6}\n", "layer", width, "kind",
+                                 kind_width, "inputs", "neurons", "levels", "relative error", "method");
   for (const LayerReport& layer : report.layers)
-    text += fmt::format("{:<{}}  {:>8}  {:>8}  {:>6}  {:>14.4f}  {:>6}\n", layer.plan.name, width, layer.plan.inputs,
-                        layer.plan.neurons, layer.settings.levels, layer.relative_error(), method_name(layer.plan.method));
+    text += fmt::format("{:<{}}  {:<{}}  {:>8}  {:>8}  {:>6}  {:>14}  {:>6}\n", layer.plan.name, width,
+                        layer.shown_kind, kind_width, layer.plan.inputs, layer.plan.neurons, layer.settings.levels,
+                        error_text(layer, "{:.4f}", "-"), method_name(layer.plan.method));
   if (report.accuracy) {
     const bool rounds = std::all_of(report.layers.begin(), report.layers.end(),
                                     [](const LayerReport& layer) { return layer.plan.method == Method::msq; });

@@ -18,12 +18,14 @@ namespace gpfq::job {
 struct LayerReport {
   LayerPlan plan;
   LayerSettings settings;
-  std::string kind;
+  std::string kind;        ///< the operator
+  std::string shown_kind;  ///< as people call it: "depthwise conv", "grouped conv", else the operator
   RankReport all;      ///< tiles in order; seconds and memory the largest of the ranks, bytes summed
   LayerError error;
   std::string analog_sha256;
   std::string quantized_sha256;
 
+  [[nodiscard]] Index samples() const { return plan.path.samples / plan.rows_per_sample; }
   [[nodiscard]] double relative_error() const;
   [[nodiscard]] double fraction(Index count) const;
 };

@@ -11,8 +11,8 @@
 namespace gpfq::job {
 
 /// Weights and codes of a layer with several problems, whose tiles are a few inputs wide (channelwise) or a few neurons
-/// high (depthwise). Whole rows are read ahead, codes are collected while tiles adjoin, as they do in the order of their
-/// numbers.
+/// high (depthwise). Whole rows are read ahead, codes are collected while tiles adjoin, as they do in the order of
+/// their numbers.
 class TileRows {
  public:
   /// @param task, report  outlive the object
@@ -31,9 +31,9 @@ class TileRows {
   const LayerTask& task_;
   RankReport& report_;
   Index row_limit_;
-  Range read_rows_;             ///< neurons whose weights are here
-  std::vector<float> weights_;  ///< whole rows
-  TileBox pending_;             ///< of the codes that are collected; no neurons: none
+  Range read_rows_;                  ///< neurons whose weights are here
+  std::vector<float> weights_;       ///< whole rows
+  TileBox pending_;                  ///< of the codes that are collected; no neurons: none
   std::vector<std::uint8_t> codes_;  ///< rows as long as the layer's
   Index saturated_ = 0;
   Index zeros_ = 0;

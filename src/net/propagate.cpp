@@ -51,7 +51,8 @@ class NodeRun {
     return copy;
   }
 
-  /// The sum, difference or product of two inputs, in place of an operand of the output's shape that no later node reads.
+  /// The sum, difference or product of two inputs, in place of an operand of the output's shape that no later node
+  /// reads.
   [[nodiscard]] Batch combine_inputs(int threads) const {
     const Shape shapes[2] = {input(0).shape, input(1).shape};
     int reused = -1;

@@ -211,8 +211,8 @@ TEST(ConfigErrors, ReversedChannelsNeedALayoutWithChannels) {
     EXPECT_TRUE(mentions(refusal(minimal({{"preprocess", {{"channel_order", "reverse"}, {"layout", layout}}}})),
                          "'preprocess.channel_order' is \"reverse\""));
   EXPECT_TRUE(mentions(refusal(minimal({{"preprocess", {{"channel_order", "reverse"}}}})), "NCHW or NHWC"));
-  EXPECT_TRUE(parse(minimal({{"preprocess", {{"channel_order", "reverse"}, {"layout", "NHWC"}}}}))
-                  .preprocess.reverse_channels);
+  EXPECT_TRUE(
+      parse(minimal({{"preprocess", {{"channel_order", "reverse"}, {"layout", "NHWC"}}}})).preprocess.reverse_channels);
 }
 
 TEST(ConfigErrors, BothBitsAndLevels) {

@@ -11,6 +11,7 @@
 #include "gpfq/quant/reference_path.hpp"
 #include "gpfq/store/model_file.hpp"
 #include "job_testing.hpp"
+#include "support/data_files.hpp"
 #include "support/mpi_main.hpp"
 
 namespace gpfq::job {
@@ -121,6 +122,23 @@ TEST(Convolutions, GiveTheSameCodesWithManyThreadsInTheSmallestMemory) {
       EXPECT_EQ(report.at("codes_sha256"), alone.at("codes_sha256")) << kind;
     }
   }
+}
+
+TEST(Convolutions, AreReportedByTheirKindWithSamplesAndRows) {
+  const JobFolder folder(world(), branching_network(), random_inputs(samples, 3 * 5 * 7, 3));
+  const std::string table = quantize(world(), {folder / "job.json", {"output=run"}, false});
+  world().barrier();
+  if (!world().is_root()) return;
+  const std::string csv = test::read_text(folder / "run/report.csv");
+  EXPECT_NE(csv.find("\"c1\",conv,gpfq,"), std::string::npos);
+  EXPECT_NE(csv.find("\"c2\",grouped conv,gpfq,gram,27,6,150,3,"), std::string::npos);
+  EXPECT_NE(csv.find("\"dw\",depthwise conv,gpfq,gram,9,6,150,3,"), std::string::npos);
+  EXPECT_NE(csv.find(",1800\n"), std::string::npos);  // rows of dw: 150 samples of 3×4 positions
+  EXPECT_NE(table.find("dw     depthwise conv"), std::string::npos);
+  const auto report = nlohmann::json::parse(test::read_text(folder / "run/report.json"));
+  EXPECT_EQ(report.at("layers")[2].at("kind"), "conv");
+  EXPECT_EQ(report.at("layers")[2].at("groups"), 6);
+  EXPECT_NE(plan_job({folder / "job.json", {}, false}, 4).find(" gram         rows "), std::string::npos);
 }
 
 TEST(Convolutions, TheSeedOfPatchesChoosesThem) {

@@ -192,8 +192,9 @@ TEST(Plan, SaysThatAPinnedResidualFormDoesNotApplyToSeveralProblems) {
             "pinned residual does not apply: one problem per input channel");
   EXPECT_EQ(layer_of(64, {{"form", "gram"}}).reason, "one problem per group");
   EXPECT_EQ(layer_of(1, {{"form", "residual"}}).reason, "pinned");
-  const std::string refused = input_error(
-      [&] { static_cast<void>(make_plan(conv_graph(2, 2, 1024), config_with({{"memory_per_rank", 10000000}}), 50)); });
+  const std::string refused = input_error([&] {
+    static_cast<void>(make_plan(conv_graph(2, 2, 1024), config_with({{"memory_per_rank", 10000000}}), 50));
+  });
   EXPECT_TRUE(mentions(refused, "in gram form"));
   EXPECT_TRUE(mentions(refused, "G and C of 2 problems"));
   EXPECT_FALSE(mentions(refused, "quantization.form"));
@@ -292,8 +293,7 @@ TEST(Plan, PatchesAreDrawnByTheLayersOrdinalAndTheSeed) {
   longer.output = 3;
   const auto seeds = [](const net::Graph& graph, int seed) {
     std::vector<std::uint64_t> found;
-    for (const LayerPlan& layer :
-         make_plan(graph, config_with({{"quantization", {{"patch_seed", seed}}}}), 10).layers)
+    for (const LayerPlan& layer : make_plan(graph, config_with({{"quantization", {{"patch_seed", seed}}}}), 10).layers)
       found.push_back(layer.patch_seed);
     return found;
   };

@@ -318,6 +318,7 @@ TEST(Job, ReportsWhatTheContractNames) {
     const std::string csv = test::read_text(job / "ranks/report.csv");
     EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 3);
     EXPECT_TRUE(mentions(csv, "\"fc1\",dense,gpfq,residual,12,9,40,5,"));
+    EXPECT_TRUE(mentions(csv, ",seconds,rows\n"));
   }
   world().barrier();
 }
@@ -390,6 +391,10 @@ TEST_P(ZeroWeights, GetTheLevelInTheMiddle) {
   const Json report = job.run(world(), "ranks");
   if (world().is_root()) {
     EXPECT_TRUE(report["layers"][0]["relative_error"].is_null());
+    const std::string csv = test::read_text(job / "ranks/report.csv");
+    EXPECT_TRUE(mentions(csv, "\"fc1\",dense,"));
+    EXPECT_FALSE(mentions(csv, "nan"));
+    EXPECT_TRUE(mentions(csv, fmt::format(",{},0,,", levels)));  // radius 0, no relative error
     EXPECT_EQ(report["layers"][0]["radius"], 0);
     EXPECT_TRUE((job.codes("ranks", "fc1").array() == levels / 2).all());
     EXPECT_GT(report["layers"][1]["radius"], 0);

@@ -176,8 +176,8 @@ TEST_F(NumberedData, TheOrderOfDimensionsMustBeTheNetworks) {
   // The right number of values in the wrong order: each would give wrong numbers without a word.
   EXPECT_TRUE(mentions(refused({4, 5, 3}, Layout::nchw, {3, 4, 5}),
                        "4x5x3, the network takes 3x4x5: with 'preprocess.layout' NCHW expected 3x4x5 or 5x3x4"));
-  EXPECT_TRUE(mentions(refused({3, 4, 5}, Layout::nhwc, {4, 5, 3}),
-                       "with 'preprocess.layout' NHWC expected 4x5x3 or 5x3x4"));
+  EXPECT_TRUE(
+      mentions(refused({3, 4, 5}, Layout::nhwc, {4, 5, 3}), "with 'preprocess.layout' NHWC expected 4x5x3 or 5x3x4"));
   EXPECT_TRUE(mentions(refused({3, 5, 4}, Layout::nchw, {3, 4, 5}), "expected 3x4x5 or 5x3x4"));
   EXPECT_TRUE(mentions(refused({1, 4, 6}, Layout::nchw, {2, 3, 4}), "expected 2x3x4"));
   EXPECT_TRUE(mentions(refused({4, 6}, Layout::nhw, {1, 6, 4}), "'preprocess.layout' NHW expected 1x6x4"));

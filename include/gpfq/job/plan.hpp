@@ -130,10 +130,10 @@ struct StreamMemory {
                                          Index memory_per_rank);
 /// What a rank does at once in Gram form, so that memory_per_rank holds. Results do not depend on it.
 struct GramShares {
-  int threads = 1;         ///< that make patches and products
-  Index window_chunks = 1; ///< chunks of rows whose samples are read together
-  Index tiles = 1;         ///< tiles in memory together
-  Index bytes = 0;         ///< what all that takes
+  int threads = 1;          ///< that make patches and products
+  Index window_chunks = 1;  ///< chunks of rows whose samples are read together
+  Index tiles = 1;          ///< tiles in memory together
+  Index bytes = 0;          ///< what all that takes
 };
 [[nodiscard]] GramShares gram_shares(const LayerPlan& layer, int threads, Index memory_per_rank);
 
