@@ -314,6 +314,44 @@ JobPlan make_plan(const net::Graph& graph, const Config& config, Index samples) 
   return plan;
 }
 
+JobPlan plan_alone(const net::Graph& graph, const LayerPlan& layer) {
+  net::Graph alone;
+  alone.nodes = {graph.node(layer.node - 1), graph.node(layer.node)};
+  alone.nodes.back().inputs = {0};
+  alone.output = 1;
+  alone.tensors[layer.tensor] = graph.tensor_shape(layer.tensor);
+  JobPlan plan = propagation_numbers(alone);
+  plan.samples = layer.path.samples;
+  plan.layers = {layer};
+  plan.store_bytes = (layer.path.shared ? 1 : 2) * layer.inputs * plan.samples * float_bytes;
+  return plan;
+}
+
+JobPlan make_layers_plan(const net::Graph& graph, const Config& config, const std::vector<LayerInputs>& inputs) {
+  require(2 * static_cast<int>(inputs.size()) == graph.size(), "make_layers_plan: inputs of every layer");
+  check_rules(graph, config);
+  JobPlan plan;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const int node = 2 * static_cast<int>(i) + 1;
+    plan.layers.push_back(plan_layer(graph, node, config, inputs[i].samples, inputs[i].shared));
+    plan.output_bytes += element_count(graph.tensor_shape(plan.layers.back().tensor)) * float_bytes;
+    if (!plan.layers.back().quantized) continue;
+    const JobPlan alone = plan_alone(graph, plan.layers.back());
+    plan.samples = std::max(plan.samples, alone.samples);
+    plan.store_bytes = std::max(plan.store_bytes, alone.store_bytes);
+    if (alone.propagation_bytes <= plan.propagation_bytes) continue;
+    plan.propagation_bytes = alone.propagation_bytes;
+    plan.weight_tile_bytes = alone.weight_tile_bytes;
+    plan.sample_unit = alone.sample_unit;
+    plan.sample_chunk = alone.sample_chunk;
+    plan.neuron_tile = alone.neuron_tile;
+  }
+  if (plan.quantized_layers().empty())
+    throw_input("there is nothing to quantize: the config skips all of its {} layers", plan.layers.size());
+  check_memory(plan, config);
+  return plan;
+}
+
 std::string plan_table(const JobPlan& plan, const Config& config, int ranks) {
   std::size_t width = 5;
   for (const LayerPlan& layer : plan.layers) width = std::max(width, layer.name.size());

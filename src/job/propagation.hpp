@@ -29,6 +29,10 @@ class Propagation {
 
   /// Brings the calibration samples to the inputs of node `cut`. Collective.
   void start(const Samples& samples, int cut);
+  /// Samples of a layer's inputs in one network.
+  using InputReader = std::function<net::Batch(store::Network network, Range samples)>;
+  /// Stores what `read` gives as the inputs of a layer without a network. Collective.
+  void load_inputs(const LayerPlan& layer, const InputReader& read);
   /// Runs nodes layer.node .. next_cut−1 in both networks and measures the layer's error. With next_cut =
   /// layer.node + 1 at the end of the network nothing is stored. Collective.
   LayerError advance(const LayerPlan& layer, int next_cut, bool keep);

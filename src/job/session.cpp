@@ -8,12 +8,12 @@
 #include <optional>
 
 #include "gpfq/base/error.hpp"
-#include "gpfq/net/fold.hpp"
 #include "gpfq/store/model_file.hpp"
 #include "job/blas.hpp"
 #include "job/evaluation.hpp"
 #include "job/model_source.hpp"
 #include "job/msq.hpp"
+#include "job/subject.hpp"
 #include "job/workspace.hpp"
 
 namespace gpfq::job {
@@ -54,15 +54,7 @@ void check_evaluation(const DataSource& source, const Preprocess& preprocess, co
 std::string plan_job(const JobOptions& options, int ranks) {
   const Config config =
       parse_config(load_config_text(options.config, options.overrides), folder_of(options.config), options.config.string());
-  std::optional<net::Model> imported = import_unless_native(config.model);
-  std::optional<store::ModelFile> native;
-  if (!imported) native.emplace(config.model);
-  net::Model model = imported ? std::move(*imported) : as_model(*native);
-  if (config.fold_batch_norm) net::fold_batch_norms(model);
-  const net::Graph& graph = model.graph;
-  const Samples calibration(config.calibration, config.preprocess, graph.node(0).shape);
-  if (config.evaluation) check_evaluation(*config.evaluation, config.preprocess, graph);
-  return plan_table(make_plan(graph, config, calibration.count()), config, ranks);
+  return plan_table(open_subject(config).plan, config, ranks);
 }
 
 std::string evaluate_model(const mpi::Communicator& comm, const std::filesystem::path& path, const JobOptions& options) {
@@ -75,6 +67,8 @@ std::string evaluate_model(const mpi::Communicator& comm, const std::filesystem:
     if (!config.evaluation) throw_input("config: 'evaluation' is missing: evaluate needs its file, inputs and labels");
     const std::optional<net::Model> imported = import_unless_native(path);
     const net::Graph graph = imported ? imported->graph : store::ModelFile(path).graph();
+    if (!graph.is_network())
+      throw_input("{} holds layers without a network: there is nothing to run from end to end", path.string());
     check_evaluation(*config.evaluation, config.preprocess, graph);
     if (!imported) return;
     workspace = std::make_unique<Workspace>(config.output, config.scratch, true, 0, 0);
