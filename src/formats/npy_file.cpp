@@ -27,6 +27,9 @@ class HeaderReader {
   HeaderReader(std::string text, std::string where) : text_(std::move(text)), where_(std::move(where)) {}
 
   NpyHeader read() {
+    for (at_ = 0; at_ < text_.size(); ++at_)  // what is read may stand in messages
+      if (text_[at_] != '\n' && (text_[at_] < ' ' || text_[at_] > '~')) fail("a byte that is not ASCII text");
+    at_ = 0;
     NpyHeader header;
     expect('{');
     std::array<bool, 3> seen{};

@@ -18,6 +18,7 @@ using Json = nlohmann::json;
 constexpr Index largest_header = 100'000'000;
 constexpr Index length_bytes = 8;
 constexpr std::size_t most_extents = 32;
+constexpr std::size_t longest_type = 16;
 constexpr std::uint64_t largest_number = std::uint64_t{1} << 62;
 
 /// The form is fixed: { name: { "dtype": text, "shape": [numbers], "data_offsets": [begin, end] } } and a table of
@@ -71,8 +72,9 @@ class HeaderEvents : public nlohmann::json_sax<Json> {
     return true;
   }
   bool string(string_t& text) override {
-    if (depth_ == 2 && !is_metadata_ && field_ == "dtype") return entry_->type = text, true;
-    return plain();
+    if (depth_ != 2 || is_metadata_ || field_ != "dtype") return plain();
+    entry_->type = text;
+    return text.size() <= longest_type ? true : bad("a dtype that is none");
   }
   bool number_integer(Json::number_integer_t) override { return plain(); }
   bool number_float(Json::number_float_t, const string_t&) override { return plain(); }

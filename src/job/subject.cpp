@@ -2,8 +2,6 @@
 // The checks that need the files but no ranks.
 #include "job/subject.hpp"
 
-#include <fmt/format.h>
-
 #include "gpfq/base/error.hpp"
 #include "gpfq/net/fold.hpp"
 #include "job/layer_list.hpp"
@@ -50,8 +48,7 @@ Subject open_subject(const Config& config) {
 }
 
 std::string subject_name(const Config& config) {
-  return config.has_network() ? config.model.string()
-                              : fmt::format("{} layers without a network", config.layers.size());
+  return config.has_network() ? config.model.string() : "layers without a network";
 }
 
 }  // namespace gpfq::job

@@ -25,7 +25,7 @@ struct Subject {
 /// @throws Error (input): whatever does not fit.
 [[nodiscard]] Subject open_subject(const Config& config);
 
-/// "mnist.onnx", "3 layers without a network": for the log.
+/// "mnist.onnx", or "layers without a network": for the log.
 [[nodiscard]] std::string subject_name(const Config& config);
 
 }  // namespace gpfq::job

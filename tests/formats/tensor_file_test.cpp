@@ -203,6 +203,8 @@ TEST_F(TensorErrors, NpyHeaders) {
         "{'descr': '<f4', 'fortran_order': 0, 'shape': (2, 3)}", "{'descr': '<f4', 'fortran_order': False, 'shape': 6}",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (-2, 3)}",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (2 3)}",
+        "{'descr': '\x1b<f4', 'fortran_order': False, 'shape': (2, 3)}",
+        "{'descr': '\xff<f4', 'fortran_order': False, 'shape': (2, 3)}",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 99999999999999999999)}",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), 'more': 1}"})
     EXPECT_TRUE(mentions(npy_refusal(header), "its header")) << header;
@@ -242,6 +244,7 @@ TEST_F(TensorErrors, SafetensorsHeaders) {
   for (const char* header :
        {"", "[]", "{", "null", "{\"w\": 3}", "{\"w\": {}}", "{\"w\": {\"dtype\": \"F32\"}}",
         R"({"w": {"dtype": 3, "shape": [2, 3], "data_offsets": [0, 24]}})",
+        R"({"w": {"dtype": "F32F32F32F32F32F32", "shape": [2, 3], "data_offsets": [0, 24]}})",
         R"({"w": {"dtype": "F32", "shape": [2, -3], "data_offsets": [0, 24]}})",
         R"({"w": {"dtype": "F32", "shape": [2, 3.0], "data_offsets": [0, 24]}})",
         R"({"w": {"dtype": "F32", "shape": [[2, 3]], "data_offsets": [0, 24]}})",
