@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tensors of an ONNX file: where their bytes are (raw, typed field, external file), checked against
 // what is really there, and their conversion to float32.
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -12,7 +10,9 @@
 #include <cstring>
 #include <limits>
 
+#include "formats/byte_file.hpp"
 #include "formats/float_check.hpp"
+#include "formats/number_format.hpp"
 #include "formats/onnx_file.hpp"
 #include "formats/unsupported.hpp"
 #include "gpfq/base/error.hpp"
@@ -23,34 +23,6 @@ static_assert(std::endian::native == std::endian::little, "raw_data is little-en
 
 namespace fs = std::filesystem;
 
-/// A file opened for reading; closed with the last tensor that reads from it.
-class ExternalFile {
- public:
-  explicit ExternalFile(const fs::path& path)
-      : path_(path.string()), descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-    if (descriptor_ < 0) throw_input("external data '{}' cannot be opened: {}", path_, std::strerror(errno));
-  }
-  ExternalFile(const ExternalFile&) = delete;
-  ExternalFile& operator=(const ExternalFile&) = delete;
-  ~ExternalFile() { ::close(descriptor_); }
-
-  void read(Index offset, Index size, char* out) const {
-    while (size > 0) {
-      const ssize_t got = pread(descriptor_, out, static_cast<std::size_t>(size), offset);
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) throw_input("external data '{}' cannot be read: {}", path_, std::strerror(errno));
-      if (got == 0) throw_input("external data '{}' ends at byte {}; it became shorter", path_, offset);
-      offset += got;
-      out += got;
-      size -= got;
-    }
-  }
-
- private:
-  std::string path_;
-  int descriptor_;
-};
-
 /// How one element is written. The wide forms are 16-bit floats in protobuf's int32_data.
 enum class Encoding { float32, float64, float16, bfloat16, float16_wide, bfloat16_wide, int64, int32 };
 
@@ -59,7 +31,7 @@ struct TensorBytes {
   std::string name;
   Encoding encoding = Encoding::float32;
   const char* embedded = nullptr;                ///< where the model holds the values, or
-  std::shared_ptr<const ExternalFile> external;  ///< the file that does,
+  std::shared_ptr<const ByteFile> external;      ///< the file that does,
   Index offset = 0;                              ///< from this byte on
 
   void read(Index first_byte, Index size, char* out) const {
@@ -158,7 +130,7 @@ void locate_external(const onnx::TensorProto& tensor, Index size, TensorBytes& b
                 static_cast<std::uintmax_t>(bytes.offset) + static_cast<std::uintmax_t>(size), location,
                 code ? 0 : available);
   }
-  bytes.external = std::make_shared<ExternalFile>(path);
+  bytes.external = std::make_shared<ByteFile>(path, "external data");
 }
 
 /// The typed field of an embedded tensor; checks that it holds `count` values.
@@ -211,21 +183,6 @@ T load(const char* from) {
   T value;
   std::memcpy(&value, from, sizeof value);
   return value;
-}
-
-float from_bfloat16(std::uint32_t bits) { return std::bit_cast<float>(bits << 16U); }
-
-/// IEEE 754 binary16: 1 sign, 5 exponent (bias 15), 10 fraction bits; exact in float32.
-float from_float16(std::uint32_t bits) {
-  const std::uint32_t sign = (bits & 0x8000U) << 16U;
-  const std::uint32_t exponent = (bits >> 10U) & 0x1FU;
-  const std::uint32_t fraction = bits & 0x3FFU;
-  if (exponent == 0) {
-    const float magnitude = std::ldexp(static_cast<float>(fraction), -24);
-    return sign == 0 ? magnitude : -magnitude;
-  }
-  const std::uint32_t wide_exponent = exponent == 31 ? 255 : exponent + (127 - 15);
-  return std::bit_cast<float>(sign | (wide_exponent << 23U) | (fraction << 13U));
 }
 
 void convert(Encoding encoding, const char* from, Index count, float* out) {

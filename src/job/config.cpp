@@ -4,21 +4,19 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 #include <fstream>
-#include <map>
-#include <nlohmann/json.hpp>
 #include <regex>
 #include <sstream>
 
 #include "gpfq/base/error.hpp"
 #include "gpfq/base/text.hpp"
+#include "job/config_layers.hpp"
+#include "job/config_values.hpp"
 
 namespace gpfq::job {
 namespace {
 
-using Json = nlohmann::json;
 constexpr std::streamoff largest_config_bytes = 16 << 20;
 constexpr int deepest_config = 32;
 
@@ -29,122 +27,6 @@ Json parse_json(const std::string& text, const std::string& where) {
     return true;
   };
   return Json::parse(text, check_depth, true, true);
-}
-
-const ConfigKey* find_key(const std::string& name) {
-  for (const ConfigKey& key : config_keys())
-    if (key.name == name) return &key;
-  return nullptr;
-}
-
-bool is_section(const std::string& name) {
-  return std::any_of(config_keys().begin(), config_keys().end(),
-                     [&](const ConfigKey& key) { return key.name.compare(0, name.size() + 1, name + ".") == 0; });
-}
-
-[[noreturn]] void unknown_key(const std::string& name) {
-  std::vector<std::string> names;
-  for (const ConfigKey& key : config_keys()) names.push_back(key.name);
-  std::string meant = nearest_word(name, names);
-  if (meant.empty()) {
-    // "samples" for "calibration.samples": compare the last part alone.
-    const std::string last = name.substr(name.rfind('.') + 1);
-    for (const std::string& known : names)
-      if (known.substr(known.rfind('.') + 1) == last) meant = known;
-  }
-  throw_input("config: unknown key '{}'{}", name,
-              meant.empty() ? "; gpfq quantize --help lists them" : fmt::format("; did you mean '{}'?", meant));
-}
-
-void expect(bool holds, const std::string& name, const Json& found, const std::string& expected) {
-  if (!holds) throw_input("config: '{}' is {}, expected {}", name, found.dump(), expected);
-}
-
-void check_type(const ConfigKey& key, const Json& value, const std::string& name) {
-  if (value.is_null()) {
-    expect(key.default_value == "null", name, value, "a " + key.type);
-    return;
-  }
-  if (key.type == "string") expect(value.is_string(), name, value, "a string");
-  if (key.type == "integer") expect(value.is_number_integer(), name, value, "an integer");
-  if (key.type == "number") expect(value.is_number(), name, value, "a number");
-  if (key.type == "boolean") expect(value.is_boolean(), name, value, "true or false");
-  if (key.type == "size") expect(value.is_string() || value.is_number_integer(), name, value, "a size such as \"4GiB\"");
-  if (key.type == "objects") expect(value.is_array(), name, value, "a list of objects");
-  if (key.type == "numbers") {
-    const bool numbers = value.is_number() || (value.is_array() && !value.empty() &&
-                                               std::all_of(value.begin(), value.end(),
-                                                           [](const Json& v) { return v.is_number(); }));
-    expect(numbers, name, value, "a number or a list of numbers");
-  }
-}
-
-/// Checks names and types of an object's keys; sections recurse.
-void check_keys(const Json& object, const std::string& prefix) {
-  for (const auto& [name, value] : object.items()) {
-    const std::string full = prefix.empty() ? name : prefix + "." + name;
-    if (const ConfigKey* key = find_key(full)) {
-      check_type(*key, value, full);
-    } else if (is_section(full)) {
-      if (value.is_null() && full == "evaluation") continue;
-      expect(value.is_object(), full, value, "an object");
-      check_keys(value, full);
-    } else {
-      unknown_key(full);
-    }
-  }
-}
-
-/// The value at a dotted name; null where it is absent.
-Json lookup(const Json& root, const std::string& name) {
-  const Json* at = &root;
-  std::istringstream parts(name);
-  for (std::string part; std::getline(parts, part, '.');) {
-    if (!at->is_object() || !at->contains(part)) return nullptr;
-    at = &at->at(part);
-  }
-  return *at;
-}
-
-template <class T>
-T value_or(const Json& root, const std::string& name, T fallback) {
-  const Json found = lookup(root, name);
-  return found.is_null() ? fallback : found.get<T>();
-}
-
-std::string required_string(const Json& root, const std::string& name) {
-  const Json found = lookup(root, name);
-  if (found.is_null()) throw_input("config: '{}' is missing", name);
-  if (found.get<std::string>().empty()) throw_input("config: '{}' is empty", name);
-  return found.get<std::string>();
-}
-
-template <class T>
-T choose(const Json& root, const std::string& name, const std::map<std::string, T>& choices, T fallback,
-         const std::string& prefix = "") {
-  const Json found = lookup(root, name);
-  if (found.is_null()) return fallback;
-  const auto choice = choices.find(found.get<std::string>());
-  std::string known;
-  for (const auto& [word, unused] : choices) known += (known.empty() ? "" : ", ") + word;
-  expect(choice != choices.end(), prefix + name, found, "one of " + known);
-  return choice->second;
-}
-
-Index count_at(const Json& root, const std::string& name, Index fallback, Index least, Index most,
-               const std::string& prefix = "") {
-  const Json found = lookup(root, name);
-  if (found.is_null()) return fallback;
-  const bool fits = found.is_number_unsigned() ? found.get<std::uint64_t>() <= static_cast<std::uint64_t>(most)
-                                               : found.get<Index>() <= most;
-  expect(fits && found.get<Index>() >= least, prefix + name, found, fmt::format("{} to {}", least, most));
-  return found.get<Index>();
-}
-
-std::vector<double> numbers_at(const Json& root, const std::string& name, double fallback) {
-  const Json found = lookup(root, name);
-  if (found.is_null()) return {fallback};
-  return found.is_array() ? found.get<std::vector<double>>() : std::vector<double>{found.get<double>()};
 }
 
 RadiusRule parse_radius(const Json& settings, RadiusRule rule, const std::string& prefix) {
@@ -267,6 +149,8 @@ void apply_override(Json& root, const std::string& assignment) {
     throw_input("--set '{}': expected key=value with a dotted key", assignment);
   const std::string name = assignment.substr(0, equals);
   const std::string text = assignment.substr(equals + 1);
+  if (name.find('[') != std::string::npos)
+    throw_input("--set '{}': the entries of a list cannot be set one by one, only the list", assignment);
   if (find_key(name) == nullptr) {
     if (is_section(name)) throw_input("--set '{}': '{}' is a section, expected one of its keys", assignment, name);
     unknown_key(name);
@@ -335,8 +219,11 @@ Config parse_config(const std::string& text, const std::filesystem::path& folder
     check_keys(root, "");
     Config config;
     config.text = text;
-    config.model = folder / required_string(root, "model");
-    config.calibration = parse_source(root, "calibration", folder);
+    config.layers = parse_layers(root, folder);
+    if (config.has_network()) {
+      config.model = folder / required_string(root, "model");
+      config.calibration = parse_source(root, "calibration", folder);
+    }
     if (!lookup(root, "evaluation").is_null()) {
       config.evaluation = parse_source(root, "evaluation", folder);
       config.evaluation->labels = required_string(root, "evaluation.labels");

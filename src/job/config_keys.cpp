@@ -8,8 +8,8 @@ namespace gpfq::job {
 
 const std::vector<ConfigKey>& config_keys() {
   static const std::vector<ConfigKey> keys = {
-      {"model", "string", "required", "", "network: native .h5, Keras .h5 (whole model) or .onnx"},
-      {"calibration.file", "string", "required", "", "HDF5 file with calibration samples"},
+      {"model", "string", "required", "", "network: native .h5, Keras .h5 (whole model) or .onnx; not with layers"},
+      {"calibration.file", "string", "required", "", "HDF5 file with calibration samples; not with layers"},
       {"calibration.inputs", "string", "required", "", "dataset of inputs, samples first"},
       {"calibration.samples", "integer", "0", "samples", "how many to use; 0 takes all"},
       {"calibration.shuffle_seed", "integer", "null", "", "draw samples at random with this seed; null takes the first"},
@@ -23,6 +23,20 @@ const std::vector<ConfigKey>& config_keys() {
       {"preprocess.channel_order", "string", "\"keep\"", "",
        "keep, or reverse (RGB to BGR, for NCHW and NHWC) before mean and std"},
       {"preprocess.layout", "string", "\"flat\"", "", "the data's order: NCHW, NHWC, NHW or flat"},
+      {"layers", "objects", "null", "", "instead of model and calibration: layers without a network, each with these keys"},
+      {"layers[].name", "string", "required", "", "name, which quantization.layers matches"},
+      {"layers[].weight.file", "string", "required", "", "file of its weights: .safetensors, .npy or HDF5"},
+      {"layers[].weight.tensor", "string", "null", "", "tensor (.safetensors) or dataset (HDF5) in it"},
+      {"layers[].weight.layout", "string", "\"out_in\"", "", "out_in (neurons x inputs) or in_out (transposed)"},
+      {"layers[].weight.dtype", "string", "null", "", "bfloat16 where .npy or HDF5 hold it as 16-bit words"},
+      {"layers[].inputs.file", "string", "required", "", "file of its inputs' activations, samples x inputs; same formats"},
+      {"layers[].inputs.tensor", "string", "null", "", "as for weight"},
+      {"layers[].inputs.dtype", "string", "null", "", "as for weight"},
+      {"layers[].quantized_inputs.file", "string", "null", "", "the same samples in the network quantized so far; null "
+                                                              "takes inputs"},
+      {"layers[].quantized_inputs.tensor", "string", "null", "", "as for weight"},
+      {"layers[].quantized_inputs.dtype", "string", "null", "", "as for weight"},
+      {"layers[].samples", "integer", "0", "samples", "how many to use, from the front; 0 takes all"},
       {"quantization.method", "string", "\"gpfq\"", "", "gpfq (greedy path) or msq (plain rounding)"},
       {"quantization.levels", "integer", "3", "", "levels M of the alphabet, 2 to 256"},
       {"quantization.bits", "integer", "null", "bits", "instead of levels: M = 2^bits - 1, 2 to 8"},

@@ -61,6 +61,9 @@ class Estimator {
     std::vector<bool> quantized(graph.nodes.size(), false);
     for (const LayerPlan* layer : plan.quantized_layers()) quantized[static_cast<std::size_t>(layer->node)] = true;
     differs_ = differing_nodes(graph, quantized);
+    if (!graph.is_network())
+      for (const LayerPlan& layer : plan.layers)
+        differs_[static_cast<std::size_t>(graph.node(layer.node).inputs.front())] = !layer.path.shared;
   }
 
   [[nodiscard]] LayerEstimate layer(const LayerPlan& layer, const LayerPlan* next) const {
@@ -70,7 +73,10 @@ class Estimator {
     if (layer.form == Form::gram) add_gram(layer, estimate);
     if (layer.form == Form::rounding) add_rounding(layer, estimate);
     estimate.proportional_memory = estimate.peak_memory;
-    add_propagation(layer.node, next == nullptr ? layer.node + 1 : next->node, next != nullptr, estimate);
+    if (layer.path.keeps_outputs)
+      add_outputs(layer, next != nullptr, estimate);
+    else
+      add_propagation(layer.node, layer.next_cut, next != nullptr, estimate);
     return estimate;
   }
 
@@ -78,6 +84,15 @@ class Estimator {
   [[nodiscard]] LayerEstimate start(int cut) const {
     LayerEstimate estimate;
     add_stored_cut(0, cut, true, estimate);
+    return estimate;
+  }
+
+  /// Without a network: a layer's activations from its files to the store, beside the layer itself.
+  [[nodiscard]] LayerEstimate layer_alone(const LayerPlan& layer) const {
+    LayerEstimate estimate = this->layer(layer, nullptr);
+    const double bytes = real(networks_of(layer) * layer.path.samples * layer.inputs * float_bytes);
+    estimate.bytes_written += static_cast<Index>(bytes);
+    estimate.seconds["load"] = bytes / ranks_ * (1 / read_rate_ + 3 / memory_rate_) + bytes / write_rate_ / nodes_;
     return estimate;
   }
 
@@ -105,7 +120,7 @@ class Estimator {
   }
   /// A sum over `ranks` ranks of this machine: every doubling passes the values through memory once.
   [[nodiscard]] double sum_seconds(Index values, int ranks) const {
-    return std::ceil(std::log2(ranks)) * (agree_seconds * crowding_ + real(values * sum_bytes) / memory_rate_);
+    return ranks <= 1 ? 0 : std::ceil(std::log2(ranks)) * (agree_seconds * crowding_ + real(values * sum_bytes) / memory_rate_);
   }
   [[nodiscard]] Index map_floats(const LayerPlan& layer) const {
     return element_count(graph_.node(graph_.node(layer.node).inputs.front()).shape);
@@ -116,6 +131,7 @@ class Estimator {
   void add_residual(const LayerPlan& layer, LayerEstimate& estimate) const;
   void add_gram(const LayerPlan& layer, LayerEstimate& estimate) const;
   void add_rounding(const LayerPlan& layer, LayerEstimate& estimate) const;
+  void add_outputs(const LayerPlan& layer, bool keep, LayerEstimate& estimate) const;
   void add_propagation(int first, int last, bool keep, LayerEstimate& estimate) const;
   void add_stored_cut(int first, int cut, bool keep, LayerEstimate& estimate) const;
   void add_weights_and_codes(const LayerPlan& layer, Index tiles, LayerEstimate& estimate) const;
@@ -157,17 +173,22 @@ Index Estimator::residual_pass_floats(const LayerPlan& layer) const {
 
 void Estimator::add_residual(const LayerPlan& layer, LayerEstimate& estimate) const {
   const RankGrid grid = choose_grid(layer, config_, ranks_);
-  const ShardPlan groups(layer.tile_count(), 1, grid.neurons);
-  const Index most_tiles = groups.most_pieces();
-  const Index wave_tiles = std::min(tiles_per_wave(layer, config_.memory_per_rank), most_tiles);
+  quant::PathShape shape = layer.path;
+  shape.local_chunks = ShardPlan(shape.chunk_total(), 1, grid.samples).most_pieces();
+  // Ranks of a column that share a window, and the windows of a column.
+  const int on_node = std::max(1, (ranks_ + nodes_ - 1) / nodes_ / grid.samples);
+  const int asked = config_.stream.ranks_per_node;
+  const int sharers = asked > 0 ? std::min(asked, on_node) : on_node;
+  const int windows = (grid.neurons + sharers - 1) / sharers;
+  const int readers = sharers * (config_.stream.exchange ? windows : 1);
+  const StreamMemory memory = divide_memory(layer, shape, sharers, config_.memory_per_rank);
+  const Index most_tiles = ShardPlan(layer.tile_count(), 1, grid.neurons).most_pieces();
+  const Index wave_tiles = std::min(memory.wave_tiles, most_tiles);
   const Index waves = ceil_div(most_tiles, wave_tiles);
   const int networks = networks_of(layer);
   const Index pass_floats = networks * residual_pass_floats(layer);
-  for (int group = 0; group < grid.neurons; ++group)
-    estimate.bytes_read += ceil_div(groups.pieces_of(group).size(), wave_tiles) * pass_floats * float_bytes;
+  estimate.bytes_read += waves * pass_floats * float_bytes * (config_.stream.exchange ? 1 : windows);
 
-  quant::PathShape shape = layer.path;
-  shape.local_chunks = ShardPlan(shape.chunk_total(), 1, grid.samples).most_pieces();
   const double rows = real(std::min(shape.samples, shape.local_chunks * shape.sample_chunk));
   const double inputs = real(shape.inputs);
   const double width = real(layer.tile_width);
@@ -175,23 +196,28 @@ void Estimator::add_residual(const LayerPlan& layer, LayerEstimate& estimate) co
   const double blocks = real(ceil_div(shape.inputs, b));
   const double passes = real(waves);
   const double entries = networks * rows * inputs;
-  const double scanned = entries * float_bytes;
 
   const double share_of_rows = rows / real(shape.samples);
-  double reading = real(pass_floats) * share_of_rows * float_bytes / read_rate_ + scan_seconds(scanned) +
+  double reading = real(pass_floats) * share_of_rows * float_bytes / read_rate_ / readers +
                    blocks * (networks * call_seconds + agree_seconds * crowding_);
-  if (layer.is_conv) reading += entries * patch_seconds_per_entry * crowding_;
+  if (config_.stream.exchange && windows > 1) reading += entries * float_bytes / memory_rate_;
+  if (layer.is_conv) reading += entries * patch_seconds_per_entry * crowding_ / readers;
   estimate.seconds["read"] += passes * reading;
 
-  const double product_rounds = over_threads(shape.local_chunks) / std::max(1.0, real(shape.local_chunks));
+  // The ranks that share a window share the chunks of G and C, too.
+  const Index most_chunks = ceil_div(shape.local_chunks, Index{sharers});
+  const double chunk_share = over_threads(most_chunks) / std::max(1.0, real(shape.local_chunks));
   estimate.seconds["products"] +=
-      passes *
-      (product_rounds * product_seconds(2 * entries * real(b), block_product_share(b)) + scan_seconds(scanned) +
-       (grid.samples > 1 ? blocks * networks * sum_seconds(b * b, grid.samples) : 0.0));
+      passes * (chunk_share * (product_seconds(2 * entries * real(b), block_product_share(b)) +
+                               scan_seconds(entries * float_bytes)) +
+                blocks * (sum_seconds(networks * b * b, sharers) + sum_seconds(networks * b * b, grid.samples)));
 
+  const bool one_update = !shape.shared && !shape.keeps_outputs;  // of depth 2b
+  const double updates = shape.shared && !shape.keeps_outputs ? 2 : 4;
+  const double difference = shape.keeps_outputs && !shape.shared ? 3 * blocks * rows * width * float_bytes : 0;
   const double tile = product_seconds(2 * rows * inputs * width * (1 - 1 / blocks), projection_share(b)) +
-                      product_seconds(2 * entries * width, update_share(networks * b)) +
-                      inputs * width * kernel_seconds_per_weight(b) * crowding_;
+                      product_seconds(updates * rows * inputs * width, update_share(one_update ? 2 * b : b)) +
+                      difference / memory_rate_ + inputs * width * kernel_seconds_per_weight(b) * crowding_;
   const double sums =
       grid.samples > 1 ? blocks * real(most_tiles) * sum_seconds(b * layer.tile_width, grid.samples) : 0;
   const double rounds =
@@ -199,9 +225,21 @@ void Estimator::add_residual(const LayerPlan& layer, LayerEstimate& estimate) co
   estimate.seconds["path"] += rounds * tile + sums;
 
   add_weights_and_codes(layer, most_tiles, estimate);
-  estimate.peak_memory = quant::InputBlock::bytes(shape) +
-                         wave_tiles * quant::TilePath::bytes(shape, layer.tile_width) +
-                         (layer.is_conv ? window_bytes : 0);
+  estimate.peak_memory = memory.bytes - (memory.wave_tiles - wave_tiles) * quant::TilePath::bytes(shape, layer.tile_width);
+}
+
+/// What a layer hands on instead of being propagated: norms of its outputs and, but for the last one, its next layer's
+/// inputs.
+void Estimator::add_outputs(const LayerPlan& layer, bool keep, LayerEstimate& estimate) const {
+  const double bytes = 2 * real(layer.path.samples * layer.neurons * float_bytes);
+  const double share = 1.0 / ranks_;
+  double seconds = share * 2 * bytes / memory_rate_ + share * scan_seconds(2 * bytes);
+  if (keep) {
+    estimate.bytes_written += static_cast<Index>(bytes);
+    seconds += share * bytes * (3 / memory_rate_ + crowding_ / rates_.digest_bytes_per_second / config_.threads) +
+               bytes / write_rate_ / nodes_ + 2 * file_seconds;
+  }
+  estimate.seconds["write"] += seconds;
 }
 
 void Estimator::add_gram(const LayerPlan& layer, LayerEstimate& estimate) const {
@@ -363,14 +401,21 @@ JobEstimate estimate_job(const JobPlan& plan, const net::Graph& graph, const Con
   const Estimator estimator(plan, graph, config, rates, placement);
   const std::vector<const LayerPlan*> layers = plan.quantized_layers();
   JobEstimate job;
-  const LayerEstimate start = estimator.start(layers.front()->node);
+  LayerEstimate start;
+  if (graph.is_network()) start = estimator.start(layers.front()->node);
   const Index base = own_base_memory + library_memory + (placement.ranks > 1 ? collective_write_memory : 0);
   job.peak_memory = base + start.peak_memory;
   job.start_seconds = start_seconds + start.total_seconds() + estimator.write_seconds(plan.output_bytes);
   if (extent.is_imported) job.start_seconds += 2 * estimator.write_seconds(plan.output_bytes);
   job.finish_seconds = estimator.evaluation_seconds(extent.evaluation_samples);
   for (std::size_t i = 0; i < layers.size(); ++i) {
-    LayerEstimate layer = estimator.layer(*layers[i], i + 1 < layers.size() ? layers[i + 1] : nullptr);
+    LayerEstimate layer;
+    if (graph.is_network()) {
+      layer = estimator.layer(*layers[i], i + 1 < layers.size() ? layers[i + 1] : nullptr);
+    } else {
+      const JobPlan alone = plan_alone(graph, *layers[i]);
+      layer = Estimator(alone, graph, config, rates, placement).layer_alone(*layers[i]);
+    }
     job.peak_memory = layer.peak_memory = std::max(job.peak_memory, base + layer.peak_memory);
     layer.proportional_memory += base - library_memory + library_memory / placement.ranks_per_node();
     job.bytes_read += layer.bytes_read;

@@ -18,9 +18,10 @@ constexpr std::array<Index, 3> block_widths{32, 64, 128};
 constexpr Index default_panel = 128;
 // Most inputs for which G and C are formed without being asked to: their triangles then take 400 MiB.
 constexpr Index most_gram_inputs = 5792;
-// A convolution's residual, or the second matrix that keeps outputs, is had only where a block and a tile over all
-// rows stay below this.
+// A convolution's residual is kept only where a block and a tile over all rows stay below this, the second matrix that
+// keeps a dense layer's outputs where they stay below that.
 constexpr Index residual_limit_bytes = Index{256} << 20;
+constexpr Index outputs_limit_bytes = Index{1} << 30;
 
 // Shares of the rate of a large product.
 constexpr double kernel_share = 0.25;
@@ -87,7 +88,7 @@ double gram_cost(const LayerPlan& plan, Index panel) {
 void choose_form(const LayerSettings& settings, Index asked_block, bool can_keep, LayerPlan& plan) {
   const Index panel = std::min(asked_block > 0 ? asked_block : default_panel, plan.path.inputs);
   plan.path.block_width = panel;
-  const bool keeps = can_keep && residual_bytes(plan, true) <= residual_limit_bytes;
+  const bool keeps = can_keep && residual_bytes(plan, true) <= outputs_limit_bytes;
   const Index block = choose_block(plan, asked_block, keeps);
   const auto take = [&](Form form, std::string reason) {
     plan.form = form;

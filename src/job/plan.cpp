@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <regex>
+#include <span>
 
 #include "gpfq/base/error.hpp"
 #include "gpfq/base/random.hpp"
@@ -157,7 +158,7 @@ LayerPlan shape_layer(const net::Graph& graph, int index, std::size_t ordinal, c
 
 /// Forms, blocks and memory of the layers that get codes. A dense layer can keep its outputs where they are all that
 /// the next one's inputs are made of, or where nothing follows.
-void plan_layers(const net::Graph& graph, const Config& config, std::vector<LayerPlan>& layers) {
+void plan_layers(const net::Graph& graph, const Config& config, std::span<LayerPlan> layers) {
   LayerPlan* next = nullptr;
   for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer) {
     if (!layer->quantized) continue;
@@ -358,6 +359,45 @@ JobPlan make_plan(const net::Graph& graph, const Config& config, Index samples) 
     before = bytes;
   }
   for (const auto& [name, shape] : graph.tensors) plan.output_bytes += element_count(shape) * float_bytes;
+  check_memory(plan, config);
+  return plan;
+}
+
+JobPlan plan_alone(const net::Graph& graph, const LayerPlan& layer) {
+  net::Graph alone;
+  alone.nodes = {graph.node(layer.node - 1), graph.node(layer.node)};
+  alone.nodes.back().inputs = {0};
+  alone.output = 1;
+  alone.tensors[layer.tensor] = graph.tensor_shape(layer.tensor);
+  JobPlan plan = propagation_numbers(alone);
+  plan.samples = layer.path.samples;
+  plan.layers = {layer};
+  plan.store_bytes = (layer.path.shared ? 1 : 2) * layer.inputs * plan.samples * float_bytes;
+  return plan;
+}
+
+JobPlan make_layers_plan(const net::Graph& graph, const Config& config, const std::vector<LayerInputs>& inputs) {
+  require(2 * static_cast<int>(inputs.size()) == graph.size(), "make_layers_plan: inputs of every layer");
+  check_rules(graph, config);
+  JobPlan plan;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const int node = 2 * static_cast<int>(i) + 1;
+    plan.layers.push_back(shape_layer(graph, node, i, config, inputs[i].samples, inputs[i].shared));
+    plan_layers(graph, config, {&plan.layers.back(), 1});
+    plan.output_bytes += element_count(graph.tensor_shape(plan.layers.back().tensor)) * float_bytes;
+    if (!plan.layers.back().quantized) continue;
+    const JobPlan alone = plan_alone(graph, plan.layers.back());
+    plan.samples = std::max(plan.samples, alone.samples);
+    plan.store_bytes = std::max(plan.store_bytes, alone.store_bytes);
+    if (alone.propagation_bytes <= plan.propagation_bytes) continue;
+    plan.propagation_bytes = alone.propagation_bytes;
+    plan.weight_tile_bytes = alone.weight_tile_bytes;
+    plan.sample_unit = alone.sample_unit;
+    plan.sample_chunk = alone.sample_chunk;
+    plan.neuron_tile = alone.neuron_tile;
+  }
+  if (plan.quantized_layers().empty())
+    throw_input("there is nothing to quantize: the config skips all of its {} layers", plan.layers.size());
   check_memory(plan, config);
   return plan;
 }

@@ -59,12 +59,22 @@ Propagation::Propagation(const mpi::Communicator& comm, const net::Graph& graph,
   std::vector<bool> is_quantized(graph.nodes.size(), false);
   for (const LayerPlan* layer : plan.quantized_layers()) is_quantized[static_cast<std::size_t>(layer->node)] = true;
   differs_ = differing_nodes(graph, is_quantized);
+  for (const LayerPlan& layer : plan.layers)  // nothing before it says so where there is no network
+    if (!layer.path.shared) differs_[static_cast<std::size_t>(graph.node(layer.node).inputs.front())] = true;
 }
 
 void Propagation::start(const Samples& samples, int cut) {
   store_cut(0, cut, [&](Range range, net::LiveBatches& analog, net::LiveBatches&) {
     analog[0] = samples.read(range.begin, range.size());
     net::run_nodes(graph_, 0, cut, analog, analog_, options_);
+  });
+}
+
+void Propagation::load_inputs(const LayerPlan& layer, const InputReader& read) {
+  const int input = graph_.node(layer.node).inputs.front();
+  store_cut(input, layer.node, [&](Range samples, net::LiveBatches& analog, net::LiveBatches& quantized) {
+    analog[input] = read(Network::analog, samples);
+    if (!layer.path.shared) quantized[input] = read(Network::quantized, samples);
   });
 }
 

@@ -31,6 +31,10 @@ class Propagation {
 
   /// Brings the calibration samples to the inputs of node `cut`. Collective.
   void start(const Samples& samples, int cut);
+  /// Samples of a layer's inputs in one network.
+  using InputReader = std::function<net::Batch(store::Network network, Range samples)>;
+  /// Stores what `read` gives as the inputs of a layer without a network. Collective.
+  void load_inputs(const LayerPlan& layer, const InputReader& read);
   /// Runs nodes layer.node .. layer.next_cut−1 in both networks and measures the layer's error. With `keep` false, at
   /// the end of the network, nothing is stored. Collective.
   LayerError advance(const LayerPlan& layer, bool keep);

@@ -13,17 +13,17 @@
 #include "gpfq/base/system.hpp"
 #include "gpfq/base/text.hpp"
 #include "gpfq/job/job.hpp"
-#include "gpfq/net/fold.hpp"
 #include "job/blas.hpp"
 #include "job/estimate.hpp"
 #include "job/evaluation.hpp"
 #include "job/layer_path.hpp"
-#include "job/model_source.hpp"
+#include "job/layer_list.hpp"
 #include "job/msq.hpp"
 #include "job/propagation.hpp"
 #include "job/report.hpp"
 #include "job/run_log.hpp"
 #include "job/session.hpp"
+#include "job/subject.hpp"
 #include "job/workspace.hpp"
 
 namespace gpfq::job {
@@ -50,6 +50,7 @@ class QuantizeJob {
   void estimate(const net::Graph& graph, bool is_imported, int nodes);
   void open();
   void run_layer(std::size_t index);
+  void load_layer(const LayerPlan& layer);
   RankReport quantize_shard(const LayerPlan& layer, const LayerSettings& settings, OutputCollector* outputs);
   void report_layer(const LayerPlan& layer, const LayerSettings& settings, const RankReport& mine, const LayerError& error);
   void evaluate_networks();
@@ -68,6 +69,7 @@ class QuantizeJob {
   std::unique_ptr<store::ModelFile> model_;
   std::unique_ptr<store::QuantizedFile> result_;
   std::unique_ptr<store::ActivationStore> store_;
+  JobPlan layer_plan_;  // of the one layer at work, without a network
   std::unique_ptr<Propagation> propagation_;
 };
 
@@ -90,44 +92,30 @@ void QuantizeJob::prepare() {
   comm_.agree([&] {
     if (!comm_.is_root()) return;
     const Config& config = session_.config();
-    std::optional<net::Model> imported = import_unless_native(config.model);
-    std::optional<store::ModelFile> native;
-    if (!imported) native.emplace(config.model);
-    if (native && !native->quantized_layers().empty())
-      throw_input("model: {} is quantized already, expected a float model", config.model.string());
-    int folded = 0;
-    if (config.fold_batch_norm) {
-      net::Model candidate = imported ? *imported : as_model(*native);
-      folded = net::fold_batch_norms(candidate);
-      if (folded > 0) imported = std::move(candidate);
-    }
-    const net::Graph& graph = imported ? imported->graph : native->graph();
-    const Shape& input_shape = graph.node(0).shape;
-    const Samples calibration(config.calibration, config.preprocess, input_shape);
-    if (config.evaluation) check_evaluation(*config.evaluation, config.preprocess, graph);
-    plan_ = make_plan(graph, config, calibration.count());
+    const Subject subject = open_subject(config);
+    plan_ = subject.plan;
     for (const LayerPlan* layer : plan_.quantized_layers())
       static_cast<void>(choose_grid(*layer, config, comm_.size()));  // a grid of other ranks ends the job here
-    if (imported) plan_.model_copy_bytes = model_file_bytes(graph);
     workspace_ = std::make_unique<Workspace>(config.output, config.scratch, options_.overwrite, plan_.output_bytes,
                                              plan_.store_bytes + plan_.model_copy_bytes);
     scratch_ = workspace_->scratch().string();
     model_path = config.model.string();
-    if (imported) {
+    if (subject.imported) {
       model_path = (workspace_->scratch() / "model.h5").string();
-      store::write_model(model_path, *imported);
+      store::write_model(model_path, *subject.imported);
       report_.scratch_peak_bytes = static_cast<Index>(std::filesystem::file_size(model_path));
     }
     log_.open(config.output / "log");
-    estimate(graph, imported.has_value(), nodes);
-    if (folded > 0) log_.line(fmt::format("{} BatchNormalization nodes folded into the layers before them", folded));
+    estimate(subject.graph(), subject.imported.has_value(), nodes);
+    if (subject.folded > 0)
+      log_.line(fmt::format("{} BatchNormalization nodes folded into the layers before them", subject.folded));
   });
   comm_.broadcast(plan_);
   comm_.broadcast(model_path);
   comm_.broadcast(scratch_);
   comm_.agree([&] { model_ = std::make_unique<store::ModelFile>(model_path); });
   log_.line(fmt::format("{}: {} layers to quantize, {} calibration samples, {} ranks x {} threads, {}",
-                        session_.config().model.string(), plan_.quantized_layers().size(), plan_.samples, comm_.size(),
+                        subject_name(session_.config()), plan_.quantized_layers().size(), plan_.samples, comm_.size(),
                         session_.config().threads, blas_core()));
 }
 
@@ -136,6 +124,7 @@ void QuantizeJob::open() {
   result_ = std::make_unique<store::QuantizedFile>(comm_, config.output / "quantized.h5", *model_,
                                                    result_layers(model_->graph(), plan_, config));
   store_ = std::make_unique<store::ActivationStore>(comm_, std::filesystem::path(scratch_) / "activations");
+  if (!config.has_network()) return;
   propagation_ = std::make_unique<Propagation>(comm_, model_->graph(), plan_, config, *model_, *result_, *store_);
   std::unique_ptr<Samples> calibration;
   comm_.agree([&] {
@@ -143,6 +132,22 @@ void QuantizeJob::open() {
   });
   log_.progress("reading calibration samples");
   propagation_->start(*calibration, plan_.quantized_layers().front()->node);
+}
+
+/// Without a network: brings the layer's activations from its files, and only them, to the store.
+void QuantizeJob::load_layer(const LayerPlan& layer) {
+  layer_plan_ = plan_alone(model_->graph(), layer);
+  propagation_ = std::make_unique<Propagation>(comm_, model_->graph(), layer_plan_, session_.config(), *model_,
+                                               *result_, *store_);
+  const std::vector<LayerSource>& sources = session_.config().layers;
+  std::unique_ptr<LayerSamples> samples;
+  comm_.agree([&] {
+    const auto source = std::find_if(sources.begin(), sources.end(),
+                                     [&](const LayerSource& candidate) { return candidate.name == layer.name; });
+    require(source != sources.end(), "load_layer: the plan's layers are the config's");
+    samples = std::make_unique<LayerSamples>(*source, layer);
+  });
+  propagation_->load_inputs(layer, [&](store::Network network, Range range) { return samples->read(network, range); });
 }
 
 RankReport QuantizeJob::quantize_shard(const LayerPlan& layer, const LayerSettings& settings, OutputCollector* outputs) {
@@ -188,13 +193,16 @@ RankReport QuantizeJob::quantize_shard(const LayerPlan& layer, const LayerSettin
 void QuantizeJob::run_layer(std::size_t index) {
   const std::vector<const LayerPlan*> layers = plan_.quantized_layers();
   const LayerPlan& layer = *layers[index];
-  const bool is_last = index + 1 == layers.size();
+  const bool is_last = index + 1 == layers.size() || !session_.config().has_network();
   const LayerSettings settings = session_.config().settings_for(layer.name);
   const Index read_before = store_->bytes_read();
   const Index written_before = store_->bytes_written();
   log_.progress(fmt::format("layer {} of {}: '{}', {} x {}", index + 1, layers.size(), layer.name, layer.neurons,
                             layer.inputs));
   release_free_memory();
+  const Stopwatch loading;
+  if (!session_.config().has_network()) load_layer(layer);
+  const double load_seconds = loading.seconds();
   std::unique_ptr<OutputCollector> outputs;
   if (layer.path.keeps_outputs) outputs = propagation_->collect(layer, !is_last);
   RankReport report = quantize_shard(layer, settings, outputs.get());
@@ -205,6 +213,7 @@ void QuantizeJob::run_layer(std::size_t index) {
   const LayerError error =
       outputs ? propagation_->take(layer, *outputs, !is_last) : propagation_->advance(layer, !is_last);
   report.seconds["propagate"] = propagating.seconds();
+  if (!session_.config().has_network()) report.seconds["load"] = load_seconds;
   report.bytes_read = store_->bytes_read() - read_before;
   report.bytes_written = store_->bytes_written() - written_before;
   report.peak_memory = peak_memory_bytes();

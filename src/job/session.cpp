@@ -16,13 +16,13 @@
 
 #include "gpfq/base/error.hpp"
 #include "gpfq/base/system.hpp"
-#include "gpfq/net/fold.hpp"
 #include "gpfq/store/model_file.hpp"
 #include "job/blas.hpp"
 #include "job/estimate.hpp"
 #include "job/evaluation.hpp"
 #include "job/model_source.hpp"
 #include "job/msq.hpp"
+#include "job/subject.hpp"
 #include "job/workspace.hpp"
 
 namespace gpfq::job {
@@ -90,22 +90,13 @@ std::string plan_job(const JobOptions& options, const PlanOptions& plan) {
   Config config =
       parse_config(load_config_text(options.config, options.overrides), folder_of(options.config), options.config.string());
   if (config.threads == 0) config.threads = std::max(1, asked_threads());  // where it will run is not known here
-  std::optional<net::Model> imported = import_unless_native(config.model);
-  std::optional<store::ModelFile> native;
-  if (!imported) native.emplace(config.model);
-  net::Model model = imported ? std::move(*imported) : as_model(*native);
-  const bool is_folded = config.fold_batch_norm && net::fold_batch_norms(model) > 0;
-  const net::Graph& graph = model.graph;
-  const Samples calibration(config.calibration, config.preprocess, graph.node(0).shape);
-  if (config.evaluation) check_evaluation(*config.evaluation, config.preprocess, graph);
-  JobPlan job = make_plan(graph, config, calibration.count());
-  if (is_folded || !native) job.model_copy_bytes = model_file_bytes(graph);
+  const Subject subject = open_subject(config);
   const MachineRates rates = with_given(machine_rates(config.scratch, machine_cache()), plan.rates);
   const Placement placement = place_ranks(plan.ranks, plan.nodes, config.threads, rates.cores);
-  const JobEstimate estimate =
-      estimate_job(job, graph, config, rates, placement, {evaluation_samples(config, graph), is_folded || !native});
-  if (plan.json) return estimate_json(job, estimate, config, placement, rates);
-  return plan_table(job, config, plan.ranks) + estimate_table(job, estimate, config, placement);
+  const JobEstimate estimate = estimate_job(subject.plan, subject.graph(), config, rates, placement,
+                                            {evaluation_samples(config, subject.graph()), subject.imported.has_value()});
+  if (plan.json) return estimate_json(subject.plan, estimate, config, placement, rates);
+  return plan_table(subject.plan, config, plan.ranks) + estimate_table(subject.plan, estimate, config, placement);
 }
 
 std::string evaluate_model(const mpi::Communicator& comm, const std::filesystem::path& path, const JobOptions& options) {
@@ -118,6 +109,8 @@ std::string evaluate_model(const mpi::Communicator& comm, const std::filesystem:
     if (!config.evaluation) throw_input("config: 'evaluation' is missing: evaluate needs its file, inputs and labels");
     const std::optional<net::Model> imported = import_unless_native(path);
     const net::Graph graph = imported ? imported->graph : store::ModelFile(path).graph();
+    if (!graph.is_network())
+      throw_input("{} holds layers without a network: there is nothing to run from end to end", path.string());
     check_evaluation(*config.evaluation, config.preprocess, graph);
     if (!imported) return;
     workspace = std::make_unique<Workspace>(config.output, config.scratch, true, 0, 0);

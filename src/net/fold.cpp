@@ -86,6 +86,7 @@ bool can_fold(const Graph& graph, const Node& norm, const std::vector<int>& read
 
 int fold_batch_norms(Model& model) {
   Graph& graph = model.graph;
+  if (!graph.is_network()) return 0;
   int folded = 0;
   for (int index = 1; index < graph.size(); ++index) {
     if (!can_fold(graph, graph.node(index), reader_counts(graph))) continue;

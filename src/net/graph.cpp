@@ -65,6 +65,20 @@ void check_attributes(const Node& node) {
         throw_input("node '{}': its attribute {} is {}, not a finite number", node.name, key, value);
 }
 
+/// Inputs are where they belong: at the front of a network, before each layer where there is none.
+void check_place(const Graph& graph, int index) {
+  const Node& node = graph.node(index);
+  if (graph.is_network()) {
+    if ((node.op == Op::input) != (index == 0))
+      throw_input("node '{}': a network has one input, its first node", node.name);
+  } else if (node.op != (index % 2 == 0 ? Op::input : Op::dense) ||
+             (index % 2 == 1 && node.inputs != std::vector{index - 1})) {
+    throw_input(
+        "node '{}': without an output (its index is {}), nodes are pairs of an input and a dense layer that reads it",
+        node.name, graph.output);
+  }
+}
+
 }  // namespace
 
 double Node::attribute(const std::string& key, double fallback) const {
@@ -101,8 +115,7 @@ void validate(const Graph& graph) {
       throw_input("node {} has an empty or repeated name '{}'", index, node.name);
     if (node.name.find('/') != std::string::npos || node.name == "." || node.name == "..")
       throw_input("node name '{}' cannot be stored", node.name);
-    if ((node.op == Op::input) != (index == 0))
-      throw_input("node '{}': a network has one input, its first node", node.name);
+    check_place(graph, index);
     for (const int from : node.inputs)
       if (from < 0 || from >= index)
         throw_input("node '{}' reads node {}, which does not come before it", node.name, from);
@@ -113,7 +126,9 @@ void validate(const Graph& graph) {
       throw_input("node '{}' claims shape {}, its inputs give {}", node.name, to_string(node.shape),
                   to_string(inferred));
   }
-  if (graph.output < 0 || graph.output >= graph.size())
+  if (!graph.is_network() && graph.size() % 2 != 0)
+    throw_input("node '{}' is an input that no layer reads, in a graph without an output", graph.nodes.back().name);
+  if (graph.is_network() && (graph.output < 0 || graph.output >= graph.size()))
     throw_input("the network's output is node {}, of {}", graph.output, graph.size());
 }
 

@@ -24,7 +24,7 @@ std::vector<int> last_readers(const Graph& graph) {
   std::vector<int> last(graph.nodes.size(), -1);
   for (int index = 0; index < graph.size(); ++index)
     for (const int from : graph.node(index).inputs) last[static_cast<std::size_t>(from)] = index;
-  last[static_cast<std::size_t>(graph.output)] = graph.size();
+  if (graph.is_network()) last[static_cast<std::size_t>(graph.output)] = graph.size();
   return last;
 }
 

@@ -226,6 +226,32 @@ TEST_P(FinishedRun, IsKeptWithoutOverwriteAndAfterAFailure) {
 
 INSTANTIATE_TEST_SUITE_P(Ranks, FinishedRun, testing::Values(0, 3));
 
+class LayersWithoutANetwork : public testing::TestWithParam<int> {};
+
+TEST_P(LayersWithoutANetwork, RunOrGiveOneMessage) {
+  const SmallJob job;
+  const nlohmann::json layer = {{"name", "first"},
+                                {"weight", {{"file", "model.h5"}, {"tensor", "tensors/fc1.weight"}}},
+                                {"inputs", {{"file", "data.h5"}, {"tensor", "x"}}}};
+  test::write_text(job / "layers.json", nlohmann::json{{"layers", {layer}}}.dump());
+  const std::string config = (job / "layers.json").string();
+  EXPECT_EQ(run_program(GetParam(), {"quantize", config}).exit_code, 0);
+  EXPECT_EQ(run_program(0, {"plan", config}).exit_code, 0);
+  const CommandResult table = run_program(0, {"inspect", (job / "run/quantized.h5").string()});
+  EXPECT_TRUE(mentions(table.out, "first.inputs"));
+  expect_refusal(run_program(GetParam(), {"evaluate", (job / "run/quantized.h5").string(), "--config", job.config()}),
+                 {"layers without a network"});
+  expect_refusal(run_program(GetParam(), {"evaluate", (job / "run/quantized.h5").string(), "--config", config}),
+                 {"'evaluation' is missing"});
+  spoil_data(job);
+  const std::string before = test::listing(job.path());
+  expect_refusal(run_program(GetParam(), {"quantize", config, "--set", "output=bad"}),
+                 {"layer 'first'", "data.h5:x", "sample 63", "input 11"});
+  EXPECT_EQ(test::listing(job.path()), before);
+}
+
+INSTANTIATE_TEST_SUITE_P(Ranks, LayersWithoutANetwork, testing::Values(0, 3));
+
 TEST(SerialRefusal, DemoImportPlanInspect) {
   const SmallJob job;
   const std::string before = test::listing(job.path());

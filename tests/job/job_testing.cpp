@@ -43,6 +43,12 @@ JobFolder::JobFolder(const mpi::Communicator& comm, const net::Model& model, con
   });
 }
 
+void JobFolder::configure(const Json& config) const {
+  comm_.agree([&] {
+    if (comm_.is_root()) test::write_text(folder_ / "job.json", config.dump());
+  });
+}
+
 Json JobFolder::run(const mpi::Communicator& comm, const std::string& name, std::vector<std::string> overrides) const {
   overrides.push_back("output=" + name);
   const std::string table = quantize(comm, {folder_ / "job.json", std::move(overrides), false});

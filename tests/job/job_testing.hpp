@@ -22,6 +22,8 @@ class JobFolder {
             const nlohmann::json& quantization = nlohmann::json::object(),
             const std::vector<std::int32_t>& labels = {});
 
+  /// Replaces job.json. Collective.
+  void configure(const nlohmann::json& config) const;
   /// Runs quantize on `comm` with results in folder `name`; returns the report on its root, null elsewhere.
   [[nodiscard]] nlohmann::json run(const mpi::Communicator& comm, const std::string& name,
                                    std::vector<std::string> overrides = {}) const;

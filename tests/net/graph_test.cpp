@@ -8,6 +8,7 @@
 #include <cmath>
 #include <functional>
 
+#include "gpfq/net/fold.hpp"
 #include "small_graphs.hpp"
 #include "support/errors.hpp"
 
@@ -31,6 +32,43 @@ TEST(Graph, AcceptsBranchesAndNodesThatNobodyReads) {
   graph.nodes.push_back(make_node("unread", Op::tanh, 2, {4}));
   graph.output = 7;
   EXPECT_NO_THROW(validate(graph));
+}
+
+/// Two layers without a network: 0 input 6 -> 1 dense 4; 2 input 5 -> 3 dense 3.
+Graph layer_list() {
+  Graph graph;
+  graph.nodes = {make_node("a.inputs", Op::input, -1, {6}), make_node("a", Op::dense, 0, {4}),
+                 make_node("b.inputs", Op::input, -1, {5}), make_node("b", Op::dense, 2, {3})};
+  graph.nodes[1].parameters["weight"] = "a.weight";
+  graph.nodes[3].parameters["weight"] = "b.weight";
+  graph.tensors = {{"a.weight", {4, 6}}, {"b.weight", {3, 5}}};
+  return graph;
+}
+
+TEST(Graph, LayersWithoutANetworkHaveNoOutputAndAnInputEach) {
+  const Graph graph = layer_list();
+  EXPECT_FALSE(graph.is_network());
+  EXPECT_NO_THROW(validate(graph));
+  EXPECT_EQ(to_json(graph_from_json(to_json(graph), "here")), to_json(graph));
+  // Only a layer's own input is alive where it is about to run.
+  EXPECT_EQ(live_at(graph, 1), std::vector<int>{0});
+  EXPECT_EQ(live_at(graph, 2), std::vector<int>{});
+  EXPECT_EQ(live_at(graph, 3), std::vector<int>{2});
+  EXPECT_EQ(live_at(graph, 4), std::vector<int>{});
+  Model model{graph, {}};
+  EXPECT_EQ(fold_batch_norms(model), 0);
+}
+
+TEST(Graph, LayersWithoutANetworkAreNothingElse) {
+  const auto refused = [](auto change) {
+    Graph graph = layer_list();
+    change(graph);
+    return input_error([&] { validate(graph); });
+  };
+  EXPECT_TRUE(mentions(refused([](Graph& g) { g.nodes[3].inputs = {0}; }), "'b'"));
+  EXPECT_TRUE(mentions(refused([](Graph& g) { g.nodes[3].op = Op::relu; }), "'b'"));
+  EXPECT_TRUE(mentions(refused([](Graph& g) { g.nodes.pop_back(); }), "'b.inputs'"));
+  EXPECT_TRUE(mentions(refused([](Graph& g) { g.output = 3; }), "'b.inputs'"));
 }
 
 struct Damage {

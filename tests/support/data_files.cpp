@@ -54,6 +54,18 @@ void write_dataset(const std::filesystem::path& file, const std::string& name, c
                    const std::vector<std::int32_t>& values) {
   write_any(file, name, shape, H5T_NATIVE_INT32, values.data(), values.size());
 }
+void write_dataset(const std::filesystem::path& file, const std::string& name, const Shape& shape,
+                   const std::vector<std::uint16_t>& values) {
+  write_any(file, name, shape, H5T_NATIVE_UINT16, values.data(), values.size());
+}
+void write_float16_dataset(const std::filesystem::path& file, const std::string& name, const Shape& shape,
+                           const std::vector<std::uint16_t>& bits) {
+  const hdf5::Handle half(H5Tcopy(H5T_IEEE_F32LE), H5Tclose);
+  H5Tset_fields(half.id(), 15, 10, 5, 0, 10);  // sign, exponent, its size, fraction, its size
+  H5Tset_size(half.id(), 2);
+  H5Tset_ebias(half.id(), 15);
+  write_any(file, name, shape, half.id(), bits.data(), bits.size());
+}
 
 void remove_link(const std::filesystem::path& path, const std::string& name) {
   const hdf5::Handle file = open_for_writing(path);

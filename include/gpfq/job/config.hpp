@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "gpfq/base/types.hpp"
+#include "gpfq/formats/tensor_file.hpp"
 
 namespace gpfq::job {
 
@@ -71,6 +72,16 @@ struct Preprocess {
   bool reverse_channels = false;  ///< before mean and std
 };
 
+/// A layer without a network: its weights and the activations of its inputs.
+struct LayerSource {
+  std::string name;
+  formats::TensorLocation weight;
+  bool is_transposed = false;  ///< the weights lie as inputs × neurons
+  formats::TensorLocation inputs;                           ///< X, samples × inputs
+  std::optional<formats::TensorLocation> quantized_inputs;  ///< Xq; unset: X
+  Index samples = 0;                                        ///< 0: all
+};
+
 /// Ranks of a layer in residual form: groups of neurons times groups of rows.
 struct RankGrid {
   int neurons = 0;  ///< 0: chosen per layer
@@ -87,6 +98,7 @@ struct StreamSettings {
 struct Config {
   std::filesystem::path model;
   DataSource calibration;
+  std::vector<LayerSource> layers;  ///< instead of model and calibration, which are empty then
   std::optional<DataSource> evaluation;
   Preprocess preprocess;
   std::filesystem::path output;
@@ -101,6 +113,8 @@ struct Config {
   std::uint64_t patch_seed = 0;
   bool fold_batch_norm = true;
   std::string text;  ///< the JSON that it was made from, overrides applied
+
+  [[nodiscard]] bool has_network() const { return layers.empty(); }
 
   /// Settings of a layer: the defaults, then every rule that matches its whole name, in order.
   [[nodiscard]] LayerSettings settings_for(const std::string& layer) const;

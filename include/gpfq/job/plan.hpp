@@ -107,6 +107,20 @@ struct JobPlan {
 
 /// What the float model takes in a file of its own, at most: tensors, the graph's text, HDF5's tables.
 [[nodiscard]] Index model_file_bytes(const net::Graph& graph);
+/// What a layer without a network comes with.
+struct LayerInputs {
+  Index samples = 0;
+  bool shared = true;  ///< X = Xq
+};
+
+/// The plan of layers without a network, each by itself, with its own samples; `samples` is the most of them.
+/// @param inputs  of the graph's layers, in order
+/// @throws Error (input) as make_plan().
+[[nodiscard]] JobPlan make_layers_plan(const net::Graph& graph, const Config& config,
+                                       const std::vector<LayerInputs>& inputs);
+
+/// A plan in which `layer` is the only one: what propagation takes for its samples does not depend on the others.
+[[nodiscard]] JobPlan plan_alone(const net::Graph& graph, const LayerPlan& layer);
 
 /// The part of a plan that propagation alone needs (evaluation of a model): chunks, tiles and their memory.
 /// @throws Error (input): memory_per_rank too small.

@@ -63,15 +63,19 @@ struct Node {
   [[nodiscard]] bool has_parameter(const std::string& role) const { return parameters.count(role) != 0; }
 };
 
-/// Nodes in topological order, one input (node 0) and one output; extents of every parameter.
+/// Nodes in topological order and extents of every parameter: a network, with one input (node 0) and one output; or
+/// layers without a network, which has no output and for each layer an input and the dense node that reads it.
 struct Graph {
+  static constexpr int no_output = -1;
   std::vector<Node> nodes;
-  int output = -1;
+  int output = no_output;
   std::map<std::string, Shape> tensors;  ///< tensor name -> shape
 
   [[nodiscard]] const Node& node(int index) const { return nodes.at(static_cast<std::size_t>(index)); }
   [[nodiscard]] const Shape& tensor_shape(const std::string& name) const;
   [[nodiscard]] int size() const { return static_cast<int>(nodes.size()); }
+  /// False for layers without a network: there is nothing to run from end to end.
+  [[nodiscard]] bool is_network() const { return output != no_output; }
 };
 
 /// True for operators with weights that can be quantized: dense and conv. A convolution's neurons are its filters.
@@ -87,7 +91,7 @@ struct Graph {
 [[nodiscard]] Shape infer_shape(const Graph& graph, const Node& node);
 
 /// Checks everything that a file can get wrong: order, references, shapes, unique names, one
-/// input, an output. @throws Error (input) naming the node.
+/// input, an output, or pairs of input and dense node without one. @throws Error (input) naming the node.
 void validate(const Graph& graph);
 
 /// The graph as JSON text, and back. Reading checks types, references and shapes (validate).

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// Headers are read here and now, values when they are needed: a job may list more files than can be open at once.
+#include "job/layer_list.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "gpfq/base/error.hpp"
+
+namespace gpfq::job {
+namespace {
+
+// A strip of columns of weights that lie transposed: wide enough that each of the file's rows gives it a page.
+constexpr Index strip_bytes = Index{256} << 20;
+
+/// Runs `work`, naming the layer in what it throws.
+template <class Work>
+auto for_layer(const std::string& layer, Work work) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    throw Error(error.kind(), fmt::format("layer '{}': {}", layer, error.what()));
+  }
+}
+
+/// Where a tensor lies and its shape, from its header.
+struct Header {
+  std::string where;
+  Shape shape;
+};
+
+Header read_header(const formats::TensorLocation& location) {
+  const std::unique_ptr<formats::TensorFile> file = formats::open_tensor(location);
+  return {file->where(), file->shape()};
+}
+
+void check_inputs(const Header& weight, Index inputs, bool is_transposed, const Header& activations) {
+  if (activations.shape[1] != inputs)
+    throw_input("{} has shape {}, expected samples x {}: weight {} has shape {} ({})", activations.where,
+                to_string(activations.shape), inputs, weight.where, to_string(weight.shape),
+                is_transposed ? "layout in_out" : "layout out_in; is it in_out?");
+}
+
+void check_samples(const Header& activations, Index samples) {
+  if (activations.shape[0] < samples)
+    throw_input("{} holds {} samples, the config asks for {}", activations.where, activations.shape[0], samples);
+}
+
+/// Checks the files of one layer against each other.
+LayerInputs check_layer(const LayerSource& source, const Header& weight, Index input_count) {
+  const Header analog = read_header(source.inputs);
+  check_inputs(weight, input_count, source.is_transposed, analog);
+  LayerInputs inputs;
+  inputs.samples = source.samples == 0 ? analog.shape[0] : source.samples;
+  inputs.shared = !source.quantized_inputs;
+  check_samples(analog, inputs.samples);
+  if (inputs.shared) return inputs;
+  const Header quantized = read_header(*source.quantized_inputs);
+  check_inputs(weight, input_count, source.is_transposed, quantized);
+  check_samples(quantized, inputs.samples);
+  if (source.samples == 0 && quantized.shape != analog.shape)
+    throw_input("{} has shape {}, {} has {}: expected the same samples, or 'samples' to say how many", quantized.where,
+                to_string(quantized.shape), analog.where, to_string(analog.shape));
+  return inputs;
+}
+
+/// Appends a layer's two nodes and its weight.
+void add_layer(const LayerSource& source, const std::string& input_name, net::TensorSource weight, net::Model& model) {
+  net::Graph& graph = model.graph;
+  net::Node input;
+  input.name = input.source_name = input_name;
+  input.op = net::Op::input;
+  input.shape = {weight.shape[1]};
+  graph.nodes.push_back(std::move(input));
+  net::Node layer;
+  layer.name = layer.source_name = source.name;
+  layer.op = net::Op::dense;
+  layer.inputs = {graph.size() - 1};
+  layer.shape = {weight.shape[0]};
+  const std::string tensor = source.name + ".weight";
+  layer.parameters["weight"] = tensor;
+  graph.nodes.push_back(std::move(layer));
+  graph.tensors[tensor] = weight.shape;
+  model.tensors[tensor] = std::move(weight);
+}
+
+}  // namespace
+
+LayerList read_layer_list(const Config& config) {
+  LayerList list;
+  std::map<std::string, int> taken;
+  for (const LayerSource& source : config.layers) taken.emplace(source.name, 0);
+  const Index most_strip_bytes = std::min(strip_bytes, config.memory_per_rank / 2);
+  for (const LayerSource& source : config.layers)
+    for_layer(source.name, [&] {
+      const Header weight = read_header(source.weight);
+      net::TensorSource rows =
+          formats::weight_source(source.weight, weight.shape, source.is_transposed, most_strip_bytes);
+      list.inputs.push_back(check_layer(source, weight, rows.shape[1]));
+      const std::string input_name = net::unique_name(source.name + ".inputs", "input", 0, taken);
+      add_layer(source, input_name, std::move(rows), list.model);
+    });
+  return list;
+}
+
+LayerSamples::LayerSamples(const LayerSource& source, const LayerPlan& plan) : layer_(source.name) {
+  const auto open = [&](const formats::TensorLocation& location) {
+    std::unique_ptr<formats::TensorFile> file = formats::open_tensor(location);
+    if (file->shape()[0] < plan.path.samples || file->shape()[1] != plan.inputs)
+      throw_input("{} has shape {} now, the plan expects {} x {}", file->where(), to_string(file->shape()),
+                  plan.path.samples, plan.inputs);
+    return file;
+  };
+  for_layer(layer_, [&] {
+    analog_ = open(source.inputs);
+    if (source.quantized_inputs) quantized_ = open(*source.quantized_inputs);
+  });
+}
+
+LayerSamples::~LayerSamples() = default;
+
+net::Batch LayerSamples::read(store::Network network, Range samples) const {
+  const formats::TensorFile& file = network == store::Network::quantized && quantized_ ? *quantized_ : *analog_;
+  const Index inputs = file.shape()[1];
+  net::Batch batch(samples.size(), {inputs});
+  for_layer(layer_, [&] { file.read_rows(samples.begin, samples.size(), batch.values.data()); });
+  const std::span<const float> values = batch.values.span();
+  const auto bad = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
+  if (bad != values.end())
+    throw_input("layer '{}': {} holds {} in sample {}, input {}: expected finite numbers (float32)", layer_,
+                file.where(), *bad, samples.begin + (bad - values.begin()) / inputs, (bad - values.begin()) % inputs);
+  return batch;
+}
+
+}  // namespace gpfq::job
