@@ -372,7 +372,7 @@ JobPlan plan_alone(const net::Graph& graph, const LayerPlan& layer) {
   JobPlan plan = propagation_numbers(alone);
   plan.samples = layer.path.samples;
   plan.layers = {layer};
-  plan.store_bytes = (layer.path.shared ? 1 : 2) * layer.inputs * plan.samples * float_bytes;
+  plan.store_bytes = layer.path.networks() * (layer.inputs * plan.samples * float_bytes + file_overhead_bytes);
   return plan;
 }
 

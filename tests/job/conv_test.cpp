@@ -138,7 +138,7 @@ TEST(Convolutions, AreReportedByTheirKindWithSamplesAndRows) {
   const auto report = nlohmann::json::parse(test::read_text(folder / "run/report.json"));
   EXPECT_EQ(report.at("layers")[2].at("kind"), "conv");
   EXPECT_EQ(report.at("layers")[2].at("groups"), 6);
-  EXPECT_NE(plan_job({folder / "job.json", {}, false}, 4).find(" gram         rows "), std::string::npos);
+  EXPECT_NE(plan_job({folder / "job.json", {}, false}, with_ranks(4)).find(" gram         rows "), std::string::npos);
 }
 
 TEST(Convolutions, TheSeedOfPatchesChoosesThem) {

@@ -99,6 +99,12 @@ std::vector<double> JobFolder::steps(const std::string& run, const std::string& 
   return test::read_dataset(folder_ / (run + "/quantized.h5"), "layers/" + layer + "/step");
 }
 
+PlanOptions with_ranks(int ranks) {
+  PlanOptions options;
+  options.ranks = ranks;
+  return options;
+}
+
 Eigen::MatrixXf random_inputs(Index samples, Index inputs, std::uint64_t seed) {
   test::Random random(seed);
   return Eigen::MatrixXf::NullaryExpr(samples, inputs,

@@ -43,6 +43,9 @@ class JobFolder {
   test::SharedFolder folder_;
 };
 
+/// What `plan --ranks P` asks for.
+[[nodiscard]] PlanOptions with_ranks(int ranks);
+
 /// Random inputs, samples × inputs, each about normal.
 [[nodiscard]] Eigen::MatrixXf random_inputs(Index samples, Index inputs, std::uint64_t seed);
 

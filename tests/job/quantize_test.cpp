@@ -350,7 +350,7 @@ TEST(Job, ReportsThePeakOfScratchAndThePlanCoversIt) {
     EXPECT_GE(model_file_bytes(model.graph), copy);
     EXPECT_GE(model_file_bytes(model.graph), static_cast<Index>(std::filesystem::file_size(job / "model.h5")));
     EXPECT_TRUE(mentions(test::read_text(job / "folded/log"), "in scratch"));
-    EXPECT_TRUE(mentions(plan_job({job / "job.json", {}, false}, 1), "scratch on disk"));
+    EXPECT_TRUE(mentions(plan_job({job / "job.json", {}, false}, with_ranks(1)), "scratch on disk"));
   }
   world().barrier();
 }
