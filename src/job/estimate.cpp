@@ -50,8 +50,14 @@ class Estimator {
  public:
   Estimator(const JobPlan& plan, const net::Graph& graph, const Config& config, const MachineRates& rates,
             const Placement& placement)
-      : plan_(plan), graph_(graph), config_(config), rates_(rates), ranks_(placement.ranks), nodes_(placement.nodes) {
-    crowding_ = placement.crowding(config.threads);
+      : plan_(plan),
+        graph_(graph),
+        config_(config),
+        rates_(rates),
+        threads_(std::max(1, config.threads)),
+        ranks_(placement.ranks),
+        nodes_(placement.nodes) {
+    crowding_ = placement.crowding(threads_);
     const double node_share = rates.node_memory_bytes_per_second / placement.ranks_per_node();
     memory_rate_ = std::min(rates.memory_bytes_per_second / crowding_, node_share);
     // What is read goes into new memory: cleared first.
@@ -116,7 +122,7 @@ class Estimator {
   }
   [[nodiscard]] double scan_seconds(double bytes) const { return bytes / scan_bytes_per_second * crowding_; }
   [[nodiscard]] double over_threads(Index pieces) const {  // rounds that the threads of a rank take
-    return real(ceil_div(pieces, config_.threads));
+    return real(ceil_div(pieces, threads_));
   }
   /// A sum over `ranks` ranks of this machine: every doubling passes the values through memory once.
   [[nodiscard]] double sum_seconds(Index values, int ranks) const {
@@ -143,6 +149,7 @@ class Estimator {
   const net::Graph& graph_;
   const Config& config_;
   const MachineRates& rates_;
+  int threads_;
   int ranks_;
   int nodes_;
   double crowding_ = 1;
@@ -236,10 +243,11 @@ void Estimator::add_outputs(const LayerPlan& layer, bool keep, LayerEstimate& es
   double seconds = share * 2 * bytes / memory_rate_ + share * scan_seconds(2 * bytes);
   if (keep) {
     estimate.bytes_written += static_cast<Index>(bytes);
-    seconds += share * bytes * (3 / memory_rate_ + crowding_ / rates_.digest_bytes_per_second / config_.threads) +
-               bytes / write_rate_ / nodes_ + 2 * file_seconds;
+    seconds += share * bytes * (3 / memory_rate_ + crowding_ / rates_.digest_bytes_per_second / threads_) +
+               bytes / write_rate_ / nodes_;
   }
   estimate.seconds["write"] += seconds;
+  estimate.seconds["propagate"] += (keep ? 2 * file_seconds : 0) + 3 * agree_seconds * crowding_;
 }
 
 void Estimator::add_gram(const LayerPlan& layer, LayerEstimate& estimate) const {
@@ -255,7 +263,7 @@ void Estimator::add_gram(const LayerPlan& layer, LayerEstimate& estimate) const 
       real(networks * plan_.samples * map_floats(layer) * float_bytes) * rows / real(shape.samples) / read_rate_ +
       networks * call_seconds;
 
-  const double threads = real(std::min<Index>(config_.threads, layer.problems > 1 ? layer.problems : config_.threads));
+  const double threads = real(std::min<Index>(threads_, layer.problems > 1 ? layer.problems : threads_));
   estimate.seconds["products"] +=
       (product_seconds(2 * rows * pairs, block_product_share(b)) +
        rows * inputs * networks * real(layer.problems) * patch_seconds_per_entry * crowding_ +
@@ -272,7 +280,7 @@ void Estimator::add_gram(const LayerPlan& layer, LayerEstimate& estimate) const 
   add_weights_and_codes(layer, most_tiles, estimate);
 
   const auto values = static_cast<Index>(pairs);
-  const Index adding = values * sum_bytes + (layer.problems > 1 ? config_.threads : 1) * networks * shape.sample_chunk *
+  const Index adding = values * sum_bytes + (layer.problems > 1 ? threads_ : 1) * networks * shape.sample_chunk *
                                                 shape.inputs * float_bytes;
   const Index window =
       networks * (ceil_div(shape.sample_chunk, layer.rows_per_sample) + 1) * map_floats(layer) * float_bytes;
@@ -305,10 +313,10 @@ double Estimator::node_seconds(int first, int last, Index samples) const {
     if (!net::is_linear(node.op)) continue;
     const Shape& weight = graph_.tensor_shape(node.parameters.at("weight"));
     const double inputs = real(element_count(weight) / weight.front());
-    seconds += product_seconds(2 * values * inputs, propagation_share) / config_.threads;
+    seconds += product_seconds(2 * values * inputs, propagation_share) / threads_;
     seconds += real(element_count(weight)) * float_bytes / read_rate_ + call_seconds;
     if (node.op == net::Op::conv)
-      seconds += values / real(weight.front()) * inputs * patch_seconds_per_entry * crowding_ / config_.threads;
+      seconds += values / real(weight.front()) * inputs * patch_seconds_per_entry * crowding_ / threads_;
   }
   return seconds;
 }
@@ -325,7 +333,7 @@ Index Estimator::propagation_memory(int first, int last) const {
   const Index mine = ShardPlan(plan_.samples, plan_.sample_unit, ranks_).items_of(0).size();
   const Index wave = std::min(mine, samples_per_wave(plan_, graph_, first, last, config_.memory_per_rank));
   const Index bytes = plan_.weight_tile_bytes + wave * floats * float_bytes +
-                      config_.threads * net::scratch_floats_per_thread(graph_, first, last) * float_bytes;
+                      threads_ * net::scratch_floats_per_thread(graph_, first, last) * float_bytes;
   // Vectors lie input by input, so that a wave's samples are pieces of every row.
   const std::vector<int> live = net::live_at(graph_, last);
   const bool adjoins = std::all_of(live.begin(), live.end(), [&](int at) { return graph_.node(at).shape.size() > 1; });
@@ -355,7 +363,7 @@ void Estimator::add_stored_cut(int first, int cut, bool keep, LayerEstimate& est
   estimate.bytes_written += written;
   seconds += share * real(read) * (1 / read_rate_ + 1 / memory_rate_);
   seconds += share * real(written) *
-             (2 / memory_rate_ + crowding_ / rates_.digest_bytes_per_second / config_.threads +
+             (2 / memory_rate_ + crowding_ / rates_.digest_bytes_per_second / threads_ +
               2 * crowding_ / scan_bytes_per_second);
   seconds += write_seconds(written) / nodes_;  // collective: one rank of a node writes for all
   seconds += (first > 0 ? 2 : 1) * node_seconds(first, cut, mine);

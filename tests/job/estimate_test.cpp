@@ -59,10 +59,12 @@ TEST(Placement, TakesACorePerThread) {
   EXPECT_DOUBLE_EQ(place_ranks(1, 1, 1, 2).crowding(1), 1);
 }
 
+Json with_form(const char* form) { return {{"quantization", {{"form", form}}}}; }
+
 TEST(Estimate, BytesOfDenseLayers) {
-  // One rank, one wave. Layer 1 (X = Xq): read once for the path, once to propagate; writes fc1's outputs, which
-  // differ, in both networks. Layer 2: both networks twice. Layer 3: likewise, writes nothing.
-  const Job job({64, 48, 32, 10}, 1000);
+  // One rank. Layer 1 (X = Xq): read once for G and C, once to propagate; writes fc1's outputs, which differ, in both
+  // networks. Layer 2: both networks twice. Layer 3: likewise, writes nothing.
+  const Job job({64, 48, 32, 10}, 1000, with_form("gram"));
   const JobEstimate estimate = job.on(1, 1);
   ASSERT_EQ(estimate.layers.size(), 3U);
   EXPECT_EQ(estimate.layers[0].bytes_read, 1000 * 64 * 4 * 2);
@@ -75,21 +77,37 @@ TEST(Estimate, BytesOfDenseLayers) {
   EXPECT_EQ(estimate.flops, job.plan.layers[0].flops + job.plan.layers[1].flops + job.plan.layers[2].flops);
 }
 
-TEST(Estimate, EveryGroupOfNeuronsReadsTheLayer) {
-  // 48 neurons are three tiles of 16: three ranks read the path's inputs three times, propagation still once.
-  const Job job({64, 48, 10}, 1000);
+TEST(Estimate, LayersThatHandOnAreReadOnce) {
+  const JobEstimate estimate = Job({64, 48, 32, 10}, 1000, with_form("residual")).on(1, 1);
+  EXPECT_EQ(estimate.layers[0].bytes_read, 1000 * 64 * 4);
+  EXPECT_EQ(estimate.layers[0].bytes_written, 1000 * 48 * 4 * 2);
+  EXPECT_EQ(estimate.layers[1].bytes_read, 1000 * 48 * 4 * 2);
+  EXPECT_EQ(estimate.layers[2].bytes_read, 1000 * 32 * 4 * 2);
+  EXPECT_EQ(estimate.layers[2].bytes_written, 0);
+}
+
+TEST(Estimate, ABlockIsReadOnceOrOnceByEachNode) {
+  // 48 neurons are three tiles of 16 for three ranks.
+  const Job job({64, 48, 10}, 1000, with_form("residual"));
   ASSERT_EQ(job.plan.layers[0].tile_count(), 3);
-  EXPECT_EQ(job.on(3, 1).layers[0].bytes_read, 1000 * 64 * 4 * (3 + 1));
-  EXPECT_EQ(job.on(6, 1).layers[0].bytes_read, 1000 * 64 * 4 * (3 + 1));  // 3×2: halves of the rows
+  EXPECT_EQ(job.on(3, 1).layers[0].bytes_read, 1000 * 64 * 4);
+  EXPECT_EQ(job.on(6, 1).layers[0].bytes_read, 1000 * 64 * 4);  // 3×2: halves of the rows
+  EXPECT_EQ(job.on(3, 3).layers[0].bytes_read, 1000 * 64 * 4);  // nodes exchange their shares
+  Json each = with_form("residual");
+  each["stream"]["exchange"] = false;
+  EXPECT_EQ(Job({64, 48, 10}, 1000, each).on(3, 3).layers[0].bytes_read, 1000 * 64 * 4 * 3);
 }
 
 TEST(Estimate, WavesReadAgain) {
-  const Job whole({150, 1024, 10}, 5000);
+  const Job whole({150, 1024, 10}, 5000, with_form("residual"));
   const Index smallest = whole.plan.smallest_memory();
-  const Job tight({150, 1024, 10}, 5000, {{"memory_per_rank", smallest}});
-  const Index waves = ceil_div(tight.plan.layers[0].tile_count(), tiles_per_wave(tight.plan.layers[0], smallest));
+  Json small = with_form("residual");
+  small["memory_per_rank"] = smallest;
+  const Job tight({150, 1024, 10}, 5000, small);
+  const LayerPlan& layer = tight.plan.layers[0];
+  const Index waves = ceil_div(layer.tile_count(), divide_memory(layer, layer.path, 1, smallest).wave_tiles);
   ASSERT_GT(waves, 1);
-  EXPECT_EQ(tight.on(1, 1).layers[0].bytes_read, 5000 * 150 * 4 * (waves + 1));
+  EXPECT_EQ(tight.on(1, 1).layers[0].bytes_read, 5000 * 150 * 4 * waves);
   EXPECT_LT(tight.on(1, 1).peak_memory, whole.on(1, 1).peak_memory);
 }
 
@@ -111,10 +129,11 @@ TEST(Estimate, FallsAndRisesAsItShould) {
 }
 
 TEST(Estimate, MemoryHoldsTheProgramAndTheBuffers) {
-  const Job job({512, 256, 10}, 50000);
+  const Job job({512, 256, 10}, 50000, with_form("residual"));
   const LayerPlan& layer = job.plan.layers[0];
   const JobEstimate estimate = job.on(1, 1);
-  const Index buffers = layer.shared_bytes + layer.tile_count() * layer.tile_bytes;
+  const Index blocks = 2 * quant::InputBlock::bytes(layer.path);  // one of them read ahead
+  const Index buffers = blocks + layer.piece_bytes + layer.tile_count() * layer.tile_bytes;
   EXPECT_EQ(estimate.peak_memory, own_base_memory + library_memory + buffers);
   EXPECT_EQ(estimate.layers[0].proportional_memory, estimate.peak_memory);
   EXPECT_EQ(estimate.proportional_memory, estimate.peak_memory);
