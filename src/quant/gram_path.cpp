@@ -27,10 +27,14 @@ std::vector<int> exponents(std::span<const double> bounds, double factor) {
   return result;
 }
 
-/// Adds (columns of `left`)ᵀ (columns of `right`) to a panel's sum.
+/// Adds (columns of `left`)ᵀ (columns of `right`) to a panel's sum; `right` begins with the columns of `left`. Of the
+/// square above the diagonal, which nobody reads, the larger part is left out.
 void add_panel(const ConstColumns& left, const ConstColumns& right, FixedPointSum& sum) {
+  const Index half = left.cols() / 2;
   Matrix partial(left.cols(), right.cols());
-  partial.noalias() = left.transpose() * right;
+  partial.topLeftCorner(half, half).noalias() = left.leftCols(half).transpose() * right.leftCols(half);
+  partial.bottomLeftCorner(left.cols() - half, half).setZero();
+  partial.rightCols(right.cols() - half).noalias() = left.transpose() * right.rightCols(right.cols() - half);
   sum.add(partial.data(), left.cols());
 }
 
