@@ -93,6 +93,19 @@ void add_commands(CLI::App& app, Request& request) {
   add_scale_options(*scale, request);
   scale->callback(chosen(Command::scale));
 
+  CLI::App* bench = app.add_subcommand("bench", "time a synthetic layer: mpirun -n P gpfq bench --inputs N ...");
+  request.bench.shape = {4096, 4096, 4096};
+  bench->add_option("--inputs", request.bench.shape.inputs, "N")->check(CLI::PositiveNumber)->capture_default_str();
+  bench->add_option("--neurons", request.bench.shape.neurons, "n")->check(CLI::PositiveNumber)->capture_default_str();
+  bench->add_option("--samples", request.bench.shape.samples, "m")->check(CLI::PositiveNumber)->capture_default_str();
+  bench->add_flag("--shared", request.bench.shape.shared, "both networks have the same inputs");
+  bench->add_option("--block", request.bench.shape.block, "inputs per block; 0 chooses")->check(CLI::NonNegativeNumber);
+  bench->add_option("--levels", request.bench.levels, "levels of the alphabet")->check(CLI::Range(2, 256));
+  bench->add_option("--threads", request.bench.threads, "threads per rank")->check(CLI::Range(1, 4096));
+  bench->add_option("--memory-per-rank", request.bench.memory_per_rank, "as in a config")->capture_default_str();
+  bench->add_option("--folder", request.bench.folder, "where its files lie while it runs");
+  bench->callback(chosen(Command::bench));
+
   CLI::App* quantize = app.add_subcommand("quantize", "quantize a network: mpirun -n P gpfq quantize CONFIG");
   quantize->add_option("CONFIG", request.job.config, "config (JSON)")->required();
   add_config_options(*quantize, request);
@@ -165,7 +178,12 @@ std::string run_serial(const Request& request) {
   }
 }
 
+bool needs_ranks(Command command) {
+  return command == Command::quantize || command == Command::evaluate || command == Command::bench;
+}
+
 std::string run_on_ranks(const Request& request, const mpi::Communicator& comm) {
+  if (request.command == Command::bench) return job::bench(comm, request.bench);
   if (request.command == Command::quantize) return job::quantize(comm, request.job);
   return job::evaluate_model(comm, request.input, request.job);
 }

@@ -9,7 +9,7 @@
 
 namespace gpfq::app {
 
-enum class Command { none, demo, import_model, plan, scale, quantize, evaluate, inspect };
+enum class Command { none, demo, import_model, plan, scale, bench, quantize, evaluate, inspect };
 
 /// A parsed command line.
 struct Request {
@@ -18,6 +18,7 @@ struct Request {
   std::filesystem::path output;
   job::JobOptions job;
   job::PlanOptions plan;
+  job::BenchOptions bench;
   job::ScaleShape scale_shape;
   job::ScaleMachine scale_machine;
   job::ScaleDesign scale_design;
@@ -34,7 +35,9 @@ struct ParseResult {
 
 /// Runs a command that needs no ranks. @throws Error
 [[nodiscard]] std::string run_serial(const Request& request);
-/// Runs quantize or evaluate on all ranks. Collective. @throws Error
+/// True for commands that run on all ranks.
+[[nodiscard]] bool needs_ranks(Command command);
+/// Runs such a command.  Collective. @throws Error
 [[nodiscard]] std::string run_on_ranks(const Request& request, const mpi::Communicator& comm);
 
 }  // namespace gpfq::app

@@ -13,7 +13,6 @@
 
 namespace {
 
-using gpfq::app::Command;
 using gpfq::app::Request;
 
 constexpr int exit_input = 2;
@@ -99,8 +98,7 @@ int main(int argc, char** argv) {
   }
   const gpfq::app::ParseResult parsed = gpfq::app::parse_command_line(argc, argv);
   if (parsed.exit_code >= 0) return end_before_work(parsed, argc, argv);
-  const Command command = parsed.request.command;
-  if (command != Command::quantize && command != Command::evaluate) return run_serially(parsed.request);
+  if (!gpfq::app::needs_ranks(parsed.request.command)) return run_serially(parsed.request);
   try {
     const gpfq::mpi::Environment environment(argc, argv);
     const gpfq::mpi::Communicator comm(MPI_COMM_WORLD);

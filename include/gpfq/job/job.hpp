@@ -58,12 +58,12 @@ struct ScaleMachine {
   double node_files_gb = 2.5;         ///< per second, to one node
 };
 
-/// Who reads a block and who forms its products.
+/// Who reads a block and who forms its products; the defaults are what the program does.
 struct ScaleDesign {
   enum class Reading { each_node, once };             ///< every node the whole block; or a share, then exchanged
   enum class Products { each_rank, node, all_ranks };  ///< by every rank; shared by ranks with the same rows, or by all
-  Reading reading = Reading::each_node;
-  Products products = Products::each_rank;
+  Reading reading = Reading::once;
+  Products products = Products::node;
   bool read_ahead = true;  ///< the next block is read while this one is computed
 };
 
@@ -75,6 +75,20 @@ struct ScaleDesign {
 /// @returns the closing table on root, empty elsewhere.
 /// @throws Error; AgreedError where all ranks have it.
 [[nodiscard]] std::string quantize(const mpi::Communicator& comm, const JobOptions& options);
+
+/// A synthetic dense layer to time.
+struct BenchOptions {
+  ScaleShape shape;
+  int levels = 15;
+  int threads = 1;
+  std::string memory_per_rank = "4GiB";
+  std::filesystem::path folder = ".";  ///< for its files, removed at the end
+};
+
+/// Quantizes a synthetic layer and times it beside products of matrices on the same cores. Collective.
+/// @returns one line of JSON on root: seconds from the store to the codes, flops per second (6·m·N·n flops, 4 where
+///          X = Xq) and their share of the products' rate.
+[[nodiscard]] std::string bench(const mpi::Communicator& comm, const BenchOptions& options);
 
 /// Accuracy of a native or importable model on the config's evaluation data. Collective.
 /// @returns one line on root.

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// A whole job on a synthetic layer, beside the rate of matrix products of the same cores in the same run.
+#include <Eigen/Core>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "gpfq/base/error.hpp"
+#include "gpfq/base/parallel.hpp"
+#include "gpfq/base/random.hpp"
+#include "gpfq/base/system.hpp"
+#include "gpfq/job/job.hpp"
+#include "job/blas.hpp"
+
+namespace gpfq::job {
+namespace {
+
+using Json = nlohmann::ordered_json;
+constexpr Index product_order = 2048;
+
+/// Best rate of a product by every thread of every rank at the same time, flops per second of all together.
+double product_rate(const mpi::Communicator& comm, int threads) {
+  const Eigen::MatrixXf A = Eigen::MatrixXf::Constant(product_order, product_order, 0.5F);
+  std::vector<Eigen::MatrixXf> results(static_cast<std::size_t>(threads), A);
+  double slowest = HUGE_VAL;
+  for (int repeat = 0; repeat < 4; ++repeat) {
+    comm.barrier();
+    const Stopwatch watch;
+    parallel_for(threads, threads, [&](Index i) { results[static_cast<std::size_t>(i)].noalias() = A * A; });
+    slowest = std::min(slowest, comm.max(watch.seconds()));
+  }
+  return 2 * std::pow(static_cast<double>(product_order), 3) * threads * comm.size() / slowest;
+}
+
+/// Numbers in [−1, 1) by position.
+float uniform(std::uint64_t seed, Index position) {
+  return static_cast<float>(random_bits(seed, static_cast<std::uint64_t>(position)) >> 40U) * 0x1p-23F - 1.0F;
+}
+
+/// A .npy file (version 1.0) of rows × columns float32, row by row.
+template <class Value>
+void write_npy(const std::filesystem::path& path, Index rows, Index columns, const Value& value) {
+  std::string header = fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows, columns);
+  header.resize(static_cast<std::size_t>(round_up(static_cast<Index>(header.size()) + 11, 64)) - 10, ' ');
+  header.back() = '\n';
+  std::ofstream file(path, std::ios::binary);
+  file.write("\x93NUMPY\x01\x00", 8);
+  file.put(static_cast<char>(header.size() % 256)).put(static_cast<char>(header.size() / 256)) << header;
+  std::vector<float> row(static_cast<std::size_t>(columns));
+  for (Index i = 0; i < rows; ++i) {
+    for (Index j = 0; j < columns; ++j) row[static_cast<std::size_t>(j)] = value(i * columns + j);
+    file.write(reinterpret_cast<const char*>(row.data()), static_cast<std::streamsize>(row.size() * sizeof(float)));
+  }
+  file.close();
+  if (!file) throw_input("bench: cannot write {}", path.string());
+}
+
+/// Activations like a trained network's: rectified, those of the quantized network a little off.
+void write_layer(const std::filesystem::path& folder, const BenchOptions& options) {
+  const auto analog = [](Index at) { return std::max(0.0F, uniform(1, at)); };
+  write_npy(folder / "weights.npy", options.shape.neurons, options.shape.inputs,
+            [](Index at) { return uniform(2, at); });
+  write_npy(folder / "inputs.npy", options.shape.samples, options.shape.inputs, analog);
+  Json layer = {{"name", "synthetic"}, {"weight", {{"file", "weights.npy"}}}, {"inputs", {{"file", "inputs.npy"}}}};
+  if (!options.shape.shared) {
+    write_npy(folder / "quantized_inputs.npy", options.shape.samples, options.shape.inputs,
+              [&](Index at) { return std::max(0.0F, analog(at) + 0.1F * uniform(3, at)); });
+    layer["quantized_inputs"] = {{"file", "quantized_inputs.npy"}};
+  }
+  const Json config = {{"layers", {layer}},
+                       {"quantization", {{"levels", options.levels}, {"block", options.shape.block}}},
+                       {"memory_per_rank", options.memory_per_rank},
+                       {"threads", options.threads},
+                       {"output", "run"}};
+  std::ofstream(folder / "bench.json") << config;
+}
+
+/// Removes the folder of a benchmark however it ends.
+struct Folder {
+  std::filesystem::path path;
+  ~Folder() {
+    std::error_code ignored;
+    if (!path.empty()) std::filesystem::remove_all(path, ignored);
+  }
+};
+
+}  // namespace
+
+std::string bench(const mpi::Communicator& comm, const BenchOptions& options) {
+  Folder folder;
+  std::string path;
+  comm.agree([&] {
+    if (!comm.is_root()) return;
+    folder.path = std::filesystem::absolute(options.folder) / fmt::format("gpfq_bench_{}", getpid());
+    std::error_code code;
+    std::filesystem::create_directories(folder.path, code);
+    if (code) throw_input("bench: cannot make {}: {}", folder.path.string(), code.message());
+    path = folder.path.string();
+    write_layer(folder.path, options);
+  });
+  comm.broadcast(path);
+  make_blas_serial();
+  const double before = product_rate(comm, options.threads);
+  static_cast<void>(quantize(comm, {std::filesystem::path(path) / "bench.json", {}, false}));
+  const double rate = std::max(before, product_rate(comm, options.threads));
+  if (!comm.is_root()) return "";
+
+  const Json report = Json::parse(std::ifstream(folder.path / "run/report.json"));
+  const Json& layer = report.at("layers").at(0);
+  double seconds = 0;  // from the store to the codes, without copying the files to it
+  for (const auto& [phase, value] : layer.at("seconds").items())
+    if (phase != "load") seconds += value.get<double>();
+  const ScaleShape& shape = options.shape;
+  const double flops = (shape.shared ? 4.0 : 6.0) * static_cast<double>(shape.samples) *
+                       static_cast<double>(shape.inputs) * static_cast<double>(shape.neurons);
+  const Json line = {{"benchmark", "layer"},
+                     {"inputs", shape.inputs},
+                     {"neurons", shape.neurons},
+                     {"samples", shape.samples},
+                     {"shared", shape.shared},
+                     {"levels", options.levels},
+                     {"form", layer.at("form")},
+                     {"block", layer.at("block")},
+                     {"ranks", comm.size()},
+                     {"threads", options.threads},
+                     {"seconds", seconds},
+                     {"phases", layer.at("seconds")},
+                     {"estimated_seconds", layer.at("estimated").at("seconds_total")},
+                     {"seconds_of_job", report.at("seconds")},
+                     {"gflops", flops / seconds * 1e-9},
+                     {"sgemm_gflops", rate * 1e-9},
+                     {"share_of_sgemm", flops / seconds / rate},
+                     {"peak_memory", report.at("peak_memory")},
+                     {"codes_sha256", report.at("codes_sha256")}};
+  return line.dump() + "\n";
+}
+
+}  // namespace gpfq::job
