@@ -20,7 +20,7 @@ using test::input_error;
 using test::mentions;
 
 Config config_with(const Json& more = Json::object()) {
-  Json json = {{"model", "m"}, {"calibration", {{"file", "d"}, {"inputs", "x"}}}, {"memory_per_rank", "1TiB"}};
+  Json json = {{"model", "m"}, {"calibration", {{"file", "d"}, {"inputs", "x"}}}, {"memory_per_rank", "1TiB"}, {"threads", 1}};
   json.merge_patch(more);
   return parse_config(json.dump(), "/here", "job.json");
 }
