@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The blocked path against the same recursion as rank-one updates, column by column, and against
-// the machine's own matrix product, all in one run on one core. Prints one JSON line.
+// A whole layer from memory, in either form, against the same recursion as rank-one updates, column by
+// column, and against the machine's own matrix product, all in one run on one core. Prints one JSON line.
 #include <Eigen/Core>
 
 #include <fmt/core.h>
@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "gpfq/base/system.hpp"
+#include "gpfq/quant/block_kernel.hpp"
+#include "gpfq/quant/gram_path.hpp"
 #include "gpfq/quant/tile_path.hpp"
 
 extern "C" void openblas_set_num_threads(int) __attribute__((weak));
@@ -31,6 +33,18 @@ struct Options {
   int levels = 3;
   int repeat = 3;
   bool shared = true;
+  bool keep = false;     ///< outputs, in residual form
+  bool gram = false;     ///< form
+  bool columns = true;   ///< compare with the column-wise form
+
+  [[nodiscard]] double networks() const { return shared ? 1 : 2; }
+  /// What the path is credited with.
+  [[nodiscard]] double flops() const {
+    const double m = static_cast<double>(samples);
+    const double N = static_cast<double>(inputs);
+    const double n = static_cast<double>(neurons);
+    return gram ? networks() * (m * N * N + N * N * n) : (shared && !keep ? 4.0 : 6.0) * m * N * n;
+  }
 };
 
 /// Inputs like a trained network's: non-negative, most of them zero at any one sample.
@@ -60,6 +74,46 @@ std::vector<std::uint8_t> column_path(const MatrixXf& X, const MatrixXf& Xq, con
   return codes;
 }
 
+std::vector<std::uint8_t> gram_path(const MatrixXf& X, const MatrixXf& Xq, const MatrixXf& W,
+                                    const gpfq::quant::Alphabet& alphabet, const Options& options) {
+  constexpr Index chunk = 2048;
+  gpfq::quant::GramProducts products(X.cols(), options.block, options.shared);
+  const std::vector<double> bounds(static_cast<std::size_t>(X.cols()), 2.0);
+  products.start(bounds, bounds, X.rows());
+  for (Index i = 0; i < X.rows(); i += chunk)
+    products.add(Xq.data() + i, X.data() + i, std::min(chunk, X.rows() - i), X.rows(), 1);
+  gpfq::quant::RowReducer alone;
+  products.finish(alone);
+  std::vector<std::uint8_t> codes;
+  for (Index first = 0; first < W.cols(); first += options.tile) {
+    const Index count = std::min(options.tile, W.cols() - first);
+    gpfq::quant::Tile tile(X.cols(), options.block, options.tile,
+                           std::vector<gpfq::quant::Alphabet>(static_cast<std::size_t>(count), alphabet));
+    std::copy_n(W.data() + first * W.rows(), count * W.rows(), tile.weights().data());
+    gpfq::quant::quantize_by_gram(products, tile);
+    codes.insert(codes.end(), tile.codes().begin(), tile.codes().end());
+  }
+  return codes;
+}
+
+/// Seconds of the block kernel alone, on as many blocks as the layer has.
+double kernel_seconds(const Options& options) {
+  const Index b = options.block;
+  const Index n = options.tile;
+  const MatrixXf G = MatrixXf::Random(b, b);
+  const MatrixXf W = MatrixXf::Random(n, b);
+  const Eigen::ArrayXf ones = Eigen::ArrayXf::Ones(std::max(n, b));
+  MatrixXf Q(n, b);
+  std::vector<std::uint8_t> codes(static_cast<std::size_t>(n * b));
+  std::vector<std::int32_t> saturated(static_cast<std::size_t>(n));
+  gpfq::quant::BlockOperands block{b,        n,        G.data(),    G.data(),    ones.data(),  W.data(),  W.data(),
+                                   ones.data(), ones.data(), options.levels, Q.data(), codes.data(), saturated.data()};
+  const gpfq::Stopwatch watch;
+  const Index blocks = gpfq::ceil_div(options.inputs, b) * gpfq::ceil_div(options.neurons, n);
+  for (Index i = 0; i < blocks; ++i) gpfq::quant::quantize_block(block);
+  return watch.seconds();
+}
+
 std::vector<std::uint8_t> blocked_path(const MatrixXf& X, const MatrixXf& Xq, const MatrixXf& W,
                                        const gpfq::quant::Alphabet& alphabet, const Options& options) {
   gpfq::quant::PathShape shape;
@@ -67,6 +121,7 @@ std::vector<std::uint8_t> blocked_path(const MatrixXf& X, const MatrixXf& Xq, co
   shape.inputs = X.cols();
   shape.block_width = options.block;
   shape.shared = options.shared;
+  shape.keeps_outputs = options.keep;
   std::vector<std::unique_ptr<gpfq::quant::TilePath>> tiles;
   for (Index first = 0; first < W.cols(); first += options.tile) {
     const Index count = std::min(options.tile, W.cols() - first);
@@ -122,6 +177,9 @@ Options parse(int argc, char** argv) {
     if (name == "--levels") options.levels = static_cast<int>(value);
     if (name == "--repeat") options.repeat = static_cast<int>(value);
     if (name == "--shared") options.shared = value != 0;
+    if (name == "--keep") options.keep = value != 0;
+    if (name == "--gram") options.gram = value != 0;
+    if (name == "--columns") options.columns = value != 0;
   }
   return options;
 }
@@ -140,33 +198,38 @@ int main(int argc, char** argv) {
   std::vector<double> blocked_seconds;
   std::vector<std::uint8_t> reference;
   std::vector<std::uint8_t> blocked;
+  double rate = product_rate(options.repeat);
   for (int i = 0; i < options.repeat; ++i) {
-    const gpfq::Stopwatch columns;
-    reference = column_path(X, Xq, W, alphabet);
-    column_seconds.push_back(columns.seconds());
+    if (options.columns) {
+      const gpfq::Stopwatch columns;
+      reference = column_path(X, Xq, W, alphabet);
+      column_seconds.push_back(columns.seconds());
+    }
     const gpfq::Stopwatch blocks;
-    blocked = blocked_path(X, Xq, W, alphabet, options);
+    blocked = (options.gram ? gram_path : blocked_path)(X, Xq, W, alphabet, options);
     blocked_seconds.push_back(blocks.seconds());
   }
+  rate = std::max(rate, product_rate(options.repeat));
   Index different = 0;
   for (std::size_t i = 0; i < reference.size(); ++i) different += reference[i] != blocked[i] ? 1 : 0;
-  const double share = static_cast<double>(different) / static_cast<double>(reference.size());
+  const double share = static_cast<double>(different) / static_cast<double>(std::max<std::size_t>(1, reference.size()));
   if (share > 0.01) {
     fmt::print(stderr, "bench_path: {:.3f} of the codes differ between the two forms\n", share);
     return 1;
   }
-  const double rate = product_rate(options.repeat);
   const double seconds = median(blocked_seconds);
-  const double flops = (options.shared ? 4.0 : 6.0) * static_cast<double>(options.samples) *
-                       static_cast<double>(options.inputs) * static_cast<double>(options.neurons);
-  fmt::print("{{\"benchmark\": \"residual path\", \"samples\": {}, \"inputs\": {}, \"neurons\": {}, \"levels\": {}, \"shared\": {}, "
-             "\"block\": {}, \"tile\": {}, \"ranks\": 1, \"threads\": 1, \"seconds\": {:.4f}, \"seconds_spread\": {:.4f}, "
-             "\"column_seconds\": {:.4f}, \"times_faster_than_columns\": {:.2f}, \"gflops\": {:.2f}, \"sgemm_gflops\": {:.2f}, "
-             "\"share_of_sgemm\": {:.3f}, \"codes_differing\": {:.6f}}}\n",
-             options.samples, options.inputs, options.neurons, options.levels, options.shared, options.block, options.tile,
-             seconds, *std::max_element(blocked_seconds.begin(), blocked_seconds.end()) -
-                          *std::min_element(blocked_seconds.begin(), blocked_seconds.end()),
-             median(column_seconds), median(column_seconds) / seconds, flops / seconds * 1e-9, rate * 1e-9,
-             flops / seconds / rate, share);
+  const double spread = *std::max_element(blocked_seconds.begin(), blocked_seconds.end()) -
+                        *std::min_element(blocked_seconds.begin(), blocked_seconds.end());
+  fmt::print("{{\"benchmark\": \"{} path\", \"samples\": {}, \"inputs\": {}, \"neurons\": {}, \"levels\": {}, \"shared\": {}, "
+             "\"keeps_outputs\": {}, \"block\": {}, \"tile\": {}, \"ranks\": 1, \"threads\": 1, \"seconds\": {:.4f}, "
+             "\"seconds_spread\": {:.4f}, \"kernel_seconds\": {:.4f}, \"gflops\": {:.2f}, \"sgemm_gflops\": {:.2f}, "
+             "\"share_of_sgemm\": {:.3f}",
+             options.gram ? "gram" : "residual", options.samples, options.inputs, options.neurons, options.levels,
+             options.shared, options.keep, options.block, options.tile, seconds, spread, kernel_seconds(options),
+             options.flops() / seconds * 1e-9, rate * 1e-9, options.flops() / seconds / rate);
+  if (options.columns)
+    fmt::print(", \"column_seconds\": {:.4f}, \"times_faster_than_columns\": {:.2f}, \"codes_differing\": {:.6f}",
+               median(column_seconds), median(column_seconds) / seconds, share);
+  fmt::print("}}\n");
   return 0;
 }
