@@ -9,6 +9,7 @@
 #include "gpfq/net/patches.hpp"
 #include "gpfq/quant/radius.hpp"
 #include "gpfq/quant/tile_path.hpp"
+#include "job/form_choice.hpp"
 #include "job/grid.hpp"
 
 namespace gpfq::job {
@@ -17,14 +18,11 @@ namespace {
 constexpr Index float_bytes = sizeof(float);
 constexpr Index sum_bytes = sizeof(std::int64_t);
 
-// One core of an AMD EPYC at 100 Gflop/s (OpenBLAS SkylakeX), m = 24,576, X = Xq and not, tiles of 128 and 256, best of
-// eight. P: 0.32, 0.65, 0.79 of a 1024³ product at b = 16, 64, 128; U: 0.56, 0.82, 0.91 at depth 16, 64, 128;
-// G and C: 0.48, 0.67 at b = 64, 128; kernel: 5.0, 9.7, 14.8 ns per weight at b = 16, 64, 128.
-constexpr double projection_half_width = 36;
-constexpr double update_half_depth = 12;
-constexpr double block_product_half_width = 60;
-constexpr double kernel_seconds_fixed = 3.6e-9;
-constexpr double kernel_seconds_per_input = 0.09e-9;
+// One core of an AMD EPYC at 100 Gflop/s (OpenBLAS Cooperlake), 4096 samples. G and C: 0.64, 0.79 of a large product
+// at b = 64, 128, bounds included; kernel: 3.2, 4.8, 7.9 ns per weight at b = 32, 64, 128.
+constexpr double block_product_half_width = 36;
+constexpr double kernel_seconds_fixed = 1.6e-9;
+constexpr double kernel_seconds_per_input = 0.05e-9;
 // The products of propagation, 256 samples by 256 neurons over all inputs.
 constexpr double propagation_share = 0.75;
 // Passes that look at every value: bounds, finiteness, squared differences (7.3 GB/s measured).
@@ -222,8 +220,8 @@ void Estimator::add_residual(const LayerPlan& layer, LayerEstimate& estimate) co
   const bool one_update = !shape.shared && !shape.keeps_outputs;  // of depth 2b
   const double updates = shape.shared && !shape.keeps_outputs ? 2 : 4;
   const double difference = shape.keeps_outputs && !shape.shared ? 3 * blocks * rows * width * float_bytes : 0;
-  const double tile = product_seconds(2 * rows * inputs * width * (1 - 1 / blocks), projection_share(b)) +
-                      product_seconds(updates * rows * inputs * width, update_share(one_update ? 2 * b : b)) +
+  const double tile = product_seconds(2 * rows * inputs * width * (1 - 1 / blocks), narrow_share(b)) +
+                      product_seconds(updates * rows * inputs * width, shallow_share(one_update ? 2 * b : b)) +
                       difference / memory_rate_ + inputs * width * kernel_seconds_per_weight(b) * crowding_;
   const double sums =
       grid.samples > 1 ? blocks * real(most_tiles) * sum_seconds(b * layer.tile_width, grid.samples) : 0;
@@ -275,7 +273,7 @@ void Estimator::add_gram(const LayerPlan& layer, LayerEstimate& estimate) const 
   const Index most_tiles = ShardPlan(layer.tile_count(), 1, ranks_).most_pieces();
   const double width = real(layer.tile_width);
   estimate.seconds["path"] +=
-      over_threads(most_tiles) * (product_seconds(networks * inputs * inputs * width, update_share(b)) +
+      over_threads(most_tiles) * (product_seconds(networks * inputs * inputs * width, shallow_share(b)) +
                                   inputs * width * kernel_seconds_per_weight(b) * crowding_);
   add_weights_and_codes(layer, most_tiles, estimate);
 
@@ -380,8 +378,6 @@ void Estimator::add_propagation(int first, int last, bool keep, LayerEstimate& e
 
 }  // namespace
 
-double projection_share(Index block_width) { return real(block_width) / (real(block_width) + projection_half_width); }
-double update_share(Index depth) { return real(depth) / (real(depth) + update_half_depth); }
 double block_product_share(Index block_width) {
   return real(block_width) / (real(block_width) + block_product_half_width);
 }

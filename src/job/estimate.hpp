@@ -76,10 +76,7 @@ struct JobExtent {
 [[nodiscard]] std::string estimate_json(const JobPlan& plan, const JobEstimate& estimate, const Config& config,
                                         const Placement& placement, const MachineRates& rates);
 
-/// Share of the rate of large products that the path's have, by block width: the projection P = XqᵀU (b columns), the
-/// update of U (depth b or 2b), and G and C (b×b).
-[[nodiscard]] double projection_share(Index block_width);
-[[nodiscard]] double update_share(Index depth);
+/// Share of the rate of large products that G and C of a block have (b×b).
 [[nodiscard]] double block_product_share(Index block_width);
 /// Seconds of the block kernel per weight: b inputs of which half lie before a weight on average.
 [[nodiscard]] double kernel_seconds_per_weight(Index block_width);

@@ -26,11 +26,6 @@ constexpr Index outputs_limit_bytes = Index{1} << 30;
 // Shares of the rate of a large product.
 constexpr double kernel_share = 0.25;
 constexpr double propagation_share = 0.6;
-/// Product whose result has `width` columns: 0.57, 0.73, 0.84 for 32, 64, 128.
-double narrow_share(Index width) { return static_cast<double>(width) / static_cast<double>(width + 24); }
-/// Product that adds `depth` columns to a large matrix: 0.91, 0.96 for 64, 128.
-double shallow_share(Index depth) { return static_cast<double>(depth) / static_cast<double>(depth + 6); }
-
 /// What a narrow tile loses against the widest.
 double tile_share(const LayerPlan& plan) { return narrow_share(plan.tile_width) / narrow_share(256); }
 
@@ -64,6 +59,9 @@ Index choose_block(const LayerPlan& plan, Index asked, bool keeps_outputs) {
 }
 
 }  // namespace
+
+double narrow_share(Index width) { return static_cast<double>(width) / static_cast<double>(width + 24); }
+double shallow_share(Index depth) { return static_cast<double>(depth) / static_cast<double>(depth + 6); }
 
 double residual_cost(const LayerPlan& plan, Index block, bool keeps_outputs) {
   const double n = static_cast<double>(plan.problem_neurons);

@@ -7,6 +7,12 @@
 
 namespace gpfq::job {
 
+/// Share of the rate of a large product that one reaches whose result has `width` columns (0.57, 0.73, 0.84 for 32, 64,
+/// 128), as the projection P = XqᵀU has, and one that adds `depth` columns to a large matrix (0.91, 0.96 for 64, 128),
+/// as the update of U does.
+[[nodiscard]] double narrow_share(Index width);
+[[nodiscard]] double shallow_share(Index depth);
+
 /// Work of a layer with its propagation, in flops that take as long at the rate of a large product.
 /// @param block  inputs per block (residual) or columns per panel (Gram)
 [[nodiscard]] double residual_cost(const LayerPlan& plan, Index block, bool keeps_outputs);

@@ -112,6 +112,7 @@ RankReport join_reports(const LayerPlan& layer, const std::vector<RankReport>& r
       all.largest_radius = std::max(all.largest_radius, rank.largest_radius);
     }
     all.radius_fell_back = all.radius_fell_back || rank.radius_fell_back;
+    all.copies_blocks = all.copies_blocks || rank.copies_blocks;
     for (const auto& [phase, seconds] : rank.seconds) all.seconds[phase] = std::max(all.seconds[phase], seconds);
     all.bytes_read += rank.bytes_read;
     all.bytes_written += rank.bytes_written;

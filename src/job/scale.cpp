@@ -13,6 +13,7 @@
 #include "gpfq/quant/radius.hpp"
 #include "gpfq/quant/tile_path.hpp"
 #include "job/estimate.hpp"
+#include "job/form_choice.hpp"
 #include "job/grid.hpp"
 
 namespace gpfq::job {
@@ -85,14 +86,16 @@ class ScaleModel {
   Index waves_ = 1;
 };
 
-/// The slower of arithmetic and memory: a block passes U once for P and twice for the update, and every tile passes the
-/// block's columns.
+/// The slower of arithmetic and memory: a block passes U once for P and twice for the update, both outputs where they
+/// are kept instead, and every tile passes the block's columns.
 double ScaleModel::path_seconds() const {
   const double width = real(layer_.tile_width);
   const double flops = 2 * rows_ * inputs_ * width;
-  const double computing =
-      flops / projection_share(b_) + networks_ * flops / update_share(static_cast<Index>(networks_) * b_);
-  const double bytes = blocks_ * rows_ * float_bytes * (3 * width + (1 + networks_) * real(b_));
+  const bool keeps = layer_.path.keeps_outputs;
+  const double updates = keeps ? 2 * flops / shallow_share(b_)
+                               : networks_ * flops / shallow_share(static_cast<Index>(networks_) * b_);
+  const double computing = flops / narrow_share(b_) + updates;
+  const double bytes = blocks_ * rows_ * float_bytes * ((keeps ? 6 : 3) * width + (1 + networks_) * real(b_));
   return real(tiles_) * std::max(computing / flop_rate(), bytes / memory_rate());
 }
 
@@ -167,9 +170,10 @@ ScalePoint ScaleModel::point() const {
   point.output = file_seconds(output_bytes / nodes_, output_bytes);
 
   const double computing = point.path + point.products + point.kernel + point.sums;
-  const double streaming = point.reading + point.exchange;
-  const double first_block = streaming / (blocks_ * passes);
-  const double shown = design_.read_ahead ? first_block + std::max(0.0, streaming - computing) : streaming;
+  const double first_block = point.reading / (passes * blocks_);
+  // Reading hides behind computing, exchanging does not: ranks that wait for others would take the core.
+  const double shown = point.exchange + (design_.read_ahead ? first_block + std::max(0.0, point.reading - computing)
+                                                            : point.reading);
   point.total = computing + shown + point.weights + point.output;
   const double flops = 2 * (1 + networks_) * real(layer_.path.samples) * inputs_ * real(layer_.neurons);
   const double ideal = flops / (flop_rate() * ranks_);
