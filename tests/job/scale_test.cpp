@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "job/estimate.hpp"
+#include "job/form_choice.hpp"
 #include "job/grid.hpp"
 #include "support/errors.hpp"
 
@@ -21,7 +22,7 @@ TEST(ScaleShape, IsPlannedAsAJobWould) {
   EXPECT_EQ(layer.form, Form::residual);
   EXPECT_EQ(layer.flops, 6.0 * 0x1p48);
   EXPECT_FALSE(layer.path.shared);
-  EXPECT_EQ(plan_of_shape({.shared = true}).flops, 4.0 * 0x1p48);
+  EXPECT_EQ(plan_of_shape({.shared = true}).flops, 6.0 * 0x1p48);  // XW beside U
   EXPECT_EQ(plan_of_shape({.block = 32}).path.block_width, 32);
   EXPECT_TRUE(test::mentions(test::input_error([] { static_cast<void>(plan_of_shape({.inputs = 0})); }), "positive"));
 }
@@ -36,7 +37,7 @@ TEST(ScaleModel, TermsAreTheFormulas) {
   const Index b = layer.path.block_width;
   const double width = static_cast<double>(layer.tile_width * layer.tile_count());
   const double rate = machine.gflops * 1e9;
-  EXPECT_NEAR(point.path, (2 * mN * width / projection_share(b) + 4 * mN * width / update_share(2 * b)) / rate, 1e-9);
+  EXPECT_NEAR(point.path, (2 * mN * width / narrow_share(b) + 4 * mN * width / shallow_share(b)) / rate, 1e-9);
   EXPECT_NEAR(point.products, 4 * mN * static_cast<double>(b) / block_product_share(b) / rate, 1e-6);
   EXPECT_NEAR(point.kernel, 4096 * width * kernel_seconds_per_weight(b), 1e-9);
   EXPECT_EQ(point.sums, 0);
