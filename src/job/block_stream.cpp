@@ -56,6 +56,14 @@ BlockStream::BlockStream(const mpi::Communicator& comm, const StreamRanks& ranks
   slots_.reserve(2);
   for (std::size_t i = 0; i < (options.read_ahead ? 2U : 1U); ++i)
     slots_.emplace_back(shape, window_.values().subspan(i * values, values));
+  if (shape.shared || !options.sweeps) return;
+  quant::PathShape alone = shape;
+  alone.shared = true;
+  alone.sums_columns = false;
+  quantized_slots_.reserve(2);
+  for (std::size_t i = 0; i < slots_.size(); ++i)
+    quantized_slots_.emplace_back(
+        alone, window_.values().subspan(i * values, static_cast<std::size_t>(quant::InputBlock::value_count(alone))));
 }
 
 Range BlockStream::inputs_of(Index index) const {
@@ -91,7 +99,7 @@ void BlockStream::exchange_shares(quant::InputBlock& block) {
     }
     const auto values = static_cast<std::size_t>(block.count() * shape_.stride());
     ranks_.leaders.gather_shares({block.quantized(), values}, shares);
-    if (!shape_.shared) ranks_.leaders.gather_shares({block.analog(), values}, shares);
+    if (!block.shape().shared) ranks_.leaders.gather_shares({block.analog(), values}, shares);
   }
   window_.synchronize();
 }

@@ -21,6 +21,7 @@ struct StreamOptions {
   bool exchange = true;     ///< nodes read a share each and exchange them; else each node reads everything
   bool share = true;        ///< one copy per node; else one per rank
   bool read_ahead = true;   ///< two blocks in memory instead of one
+  bool sweeps = false;      ///< passes without X will come
   int threads = 1;
 };
 
@@ -46,13 +47,19 @@ class BlockStream {
               const quant::PathShape& shape, std::string layer, const StreamOptions& options);
 
   [[nodiscard]] Index block_count() const { return ceil_div(shape_.inputs, shape_.block_width); }
+  /// Before the first block of a pass. @param only_quantized  the blocks of this pass hold Xq alone, as if X = Xq
+  void begin_pass(bool only_quantized) { only_quantized_ = only_quantized && !shape_.shared; }
+
   /// Block `index`, with bounds, G and C; valid until the next call. Blocks are asked for in order, from 0 on as often
-  /// as there are waves. Collective.
+  /// as there are passes. Collective.
   /// @throws Error (input) naming layer and row when an activation is not finite or too large.
   const quant::InputBlock& block(Index index, RankReport& report);
 
  private:
-  [[nodiscard]] quant::InputBlock& slot(Index index) { return slots_[static_cast<std::size_t>(index) % slots_.size()]; }
+  [[nodiscard]] quant::InputBlock& slot(Index index) {
+    std::vector<quant::InputBlock>& slots = only_quantized_ ? quantized_slots_ : slots_;
+    return slots[static_cast<std::size_t>(index) % slots.size()];
+  }
   [[nodiscard]] Range inputs_of(Index index) const;
   [[nodiscard]] Range share_of_node(Index count, int node) const;
   void start_reading(Index index, std::launch when);
@@ -67,6 +74,8 @@ class BlockStream {
   StreamOptions options_;
   mpi::SharedWindow window_;
   std::vector<quant::InputBlock> slots_;
+  std::vector<quant::InputBlock> quantized_slots_;  ///< over the same memory, for passes without X
+  bool only_quantized_ = false;
   std::future<void> reading_;
 };
 

@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::streamoff largest_config_bytes = 16 << 20;
 constexpr int deepest_config = 32;
+constexpr double max_threshold = 256;
 
 /// Parses JSON with comments, no deeper than configs are: printing and reading recurse.
 Json parse_json(const std::string& text, const std::string& where) {
@@ -33,8 +34,9 @@ RadiusRule parse_radius(const Json& settings, RadiusRule rule, const std::string
   const Json root = {{"radius", settings.contains("radius") ? settings.at("radius") : Json::object()}};
   rule.kind = choose<RadiusKind>(
       root, "radius.rule",
-      {{"median", RadiusKind::median}, {"max", RadiusKind::max}, {"value", RadiusKind::value}}, rule.kind,
-      prefix);
+      {{"median", RadiusKind::median}, {"max", RadiusKind::max}, {"value", RadiusKind::value},
+       {"search", RadiusKind::search}},
+      rule.kind, prefix);
   rule.per_neuron = choose<bool>(root, "radius.per", {{"layer", false}, {"neuron", true}}, rule.per_neuron, prefix);
   const Json scale = lookup(root, "radius.scale");
   const Json value = lookup(root, "radius.value");
@@ -48,14 +50,34 @@ RadiusRule parse_radius(const Json& settings, RadiusRule rule, const std::string
            "a positive number");
     if (lookup(root, "radius.rule").is_null()) rule.kind = RadiusKind::value;
   }
+  rule.candidates = static_cast<int>(count_at(root, "radius.candidates", rule.candidates, 1, 64, prefix));
+  const Json span = lookup(root, "radius.span");
+  if (!span.is_null()) rule.span = span.get<double>();
+  expect(rule.span >= 1 && rule.span <= 1e6, prefix + "radius.span", span, "1 to 1e6");
   if (rule.kind == RadiusKind::value && !(rule.value > 0))
     throw_input("config: '{}radius.value' is missing: rule value takes the radius from it", prefix);
   return rule;
 }
 
+const std::map<std::string, Method>& methods() {
+  static const std::map<std::string, Method> names = {{"gpfq", Method::gpfq}, {"spfq", Method::spfq}, {"optq", Method::optq},
+                                                      {"qronos", Method::qronos}, {"msq", Method::msq}};
+  return names;
+}
+
+/// A number within limits.
+double number_at(const Json& root, const std::string& name, double fallback, double least, double most,
+                 const std::string& prefix) {
+  const Json found = lookup(root, name);
+  if (found.is_null()) return fallback;
+  const double value = found.get<double>();
+  expect(value >= least && value <= most, prefix + name, found, fmt::format("{:g} to {:g}", least, most));
+  return value;
+}
+
 LayerSettings parse_settings(const Json& settings, LayerSettings result, const std::string& prefix) {
   result.skip = value_or(settings, "skip", result.skip);
-  result.method = choose<Method>(settings, "method", {{"gpfq", Method::gpfq}, {"msq", Method::msq}}, result.method, prefix);
+  result.method = choose<Method>(settings, "method", methods(), result.method, prefix);
   const Json levels = lookup(settings, "levels");
   const Json bits = lookup(settings, "bits");
   if (!levels.is_null() && !bits.is_null())
@@ -66,6 +88,19 @@ LayerSettings parse_settings(const Json& settings, LayerSettings result, const s
   result.form = choose<FormChoice>(
       settings, "form",
       {{"auto", FormChoice::automatic}, {"residual", FormChoice::residual}, {"gram", FormChoice::gram}}, result.form);
+  result.sweeps = static_cast<int>(count_at(settings, "refine.sweeps", result.sweeps, 0, 1000, prefix));
+  result.orders_by_activation =
+      choose<bool>(settings, "order", {{"natural", false}, {"activation", true}}, result.orders_by_activation, prefix);
+  result.threshold = number_at(settings, "threshold", result.threshold, 0, max_threshold, prefix);
+  result.damping = number_at(settings, "damping", result.damping, 1e-12, 1e6, prefix);
+  result.seed = static_cast<std::uint64_t>(count_at(settings, "seed", static_cast<Index>(result.seed), 0, Index{1} << 62, prefix));
+  result.corrects_bias = value_or(settings, "bias_correction", result.corrects_bias);
+  if (result.threshold > 0 && result.method != Method::gpfq)
+    throw_input("config: '{}threshold' is {:g} with method {}, expected 0: only gpfq has a sparse path", prefix,
+                result.threshold, method_name(result.method));
+  if (result.diffuses() && result.form == FormChoice::residual)
+    throw_input("config: '{}form' is \"residual\" with method {}, expected auto or gram: it needs the inputs' products",
+                prefix, method_name(result.method));
   return result;
 }
 
@@ -79,7 +114,7 @@ void check_rule(const Json& rule, std::size_t index) {
   if (rule.contains("skip")) expect(rule.at("skip").is_boolean(), where + ".skip", rule.at("skip"), "true or false");
   settings.erase("match");
   settings.erase("skip");
-  for (const char* other : {"layers", "block", "grid", "conv", "patch_fraction", "patch_seed", "fold_batchnorm"})
+  for (const char* other : {"layers", "block", "grid", "conv", "patch_fraction", "patch_seed", "fold_batchnorm", "bias_correction", "preset"})
     if (settings.contains(other)) throw_input("config: '{}.{}' is not a key of a layer rule", where, other);
   try {
     check_keys(settings, "quantization");
@@ -262,11 +297,18 @@ Config parse_config(const std::string& text, const std::filesystem::path& folder
   }
 }
 
-std::string method_name(Method method) { return method == Method::gpfq ? "gpfq" : "msq"; }
+std::string method_name(Method method) {
+  for (const auto& [name, value] : methods())
+    if (value == method) return name;
+  throw_fault("method_name: no such method");
+}
 
 std::string radius_name(const LayerSettings& settings) {
   const RadiusRule& radius = settings.radius;
   if (radius.kind == RadiusKind::value) return fmt::format("{:g}", radius.value);
+  if (radius.kind == RadiusKind::search)
+    return fmt::format("{} x {:g} to {:g} x max per {}", radius.candidates, settings.scale() / radius.span,
+                       settings.scale(), radius.per_neuron ? "neuron" : "layer");
   return fmt::format("{:g} x {} per {}", settings.scale(), radius.kind == RadiusKind::median ? "median" : "max",
                      radius.per_neuron ? "neuron" : "layer");
 }

@@ -37,14 +37,28 @@ const std::vector<ConfigKey>& config_keys() {
       {"layers[].quantized_inputs.tensor", "string", "null", "", "as for weight"},
       {"layers[].quantized_inputs.dtype", "string", "null", "", "as for weight"},
       {"layers[].samples", "integer", "0", "samples", "how many to use, from the front; 0 takes all"},
-      {"quantization.method", "string", "\"gpfq\"", "", "gpfq (greedy path) or msq (plain rounding)"},
+      {"quantization.method", "string", "\"gpfq\"", "", "gpfq (greedy path), spfq (the path with stochastic rounding), "
+                                                 "optq (error diffusion), qronos (the target corrected, then error "
+                                                 "diffusion) or msq (plain rounding)"},
       {"quantization.levels", "integer", "3", "", "levels M of the alphabet, 2 to 256"},
       {"quantization.bits", "integer", "null", "bits", "instead of levels: M = 2^bits - 1, 2 to 8"},
-      {"quantization.radius.rule", "string", "\"median\"", "", "median or max of the weights' magnitudes, or value"},
+      {"quantization.radius.rule", "string", "\"median\"", "", "median or max of the weights' magnitudes, value, or search: "
+                                                         "several radii tried, the one with the smallest error kept"},
       {"quantization.radius.scale", "number", "null", "", "C: the radius is C times the rule's; null takes 3, 4, 5 by "
-                                                        "levels for median, 1 for max"},
+                                                        "levels for median, 1 for max and search (its largest)"},
       {"quantization.radius.value", "number", "null", "", "the radius itself, for rule value"},
       {"quantization.radius.per", "string", "\"layer\"", "", "one radius per layer or per neuron"},
+      {"quantization.radius.candidates", "integer", "5", "", "radii that search tries, a geometric sequence down from C "
+                                                            "times the largest magnitude"},
+      {"quantization.radius.span", "number", "4", "", "the largest of them over the smallest"},
+      {"quantization.refine.sweeps", "integer", "0", "", "passes over the inputs after the method, each weight moved where "
+                                                        "that lowers the error; fewer where one changes nothing"},
+      {"quantization.order", "string", "\"natural\"", "", "natural, or activation: inputs visited by falling norm"},
+      {"quantization.threshold", "number", "0", "", "lambda of the sparse path, in steps: arguments are moved towards zero "
+                                                   "by it first (gpfq)"},
+      {"quantization.damping", "number", "0.01", "", "added to the diagonal of the inputs' products, in units of its mean "
+                                                    "(optq, qronos)"},
+      {"quantization.seed", "integer", "0", "", "of stochastic rounding (spfq)"},
       {"quantization.block", "integer", "0", "inputs", "inputs per block of the path; 0 chooses, fewer need less memory"},
       {"quantization.form", "string", "\"auto\"", "", "auto, residual or gram: how the path is computed"},
       {"quantization.grid", "string", "\"auto\"", "", "ranks as neurons x samples, for example 2x4, in residual form"},
@@ -53,9 +67,12 @@ const std::vector<ConfigKey>& config_keys() {
       {"quantization.patch_fraction", "number", "1", "", "share of a convolution's output positions to use, drawn at "
                                                          "random per sample"},
       {"quantization.patch_seed", "integer", "0", "", "seed of that draw, which is the same for both networks"},
+      {"quantization.bias_correction", "boolean", "null", "", "add the mean of what quantizing took off a layer's outputs "
+                                                             "to its bias; null: unless a radius rule is given"},
       {"quantization.fold_batchnorm", "boolean", "true", "", "fold BatchNormalization into the layer directly before it"},
       {"quantization.layers", "objects", "[]", "", "overrides: match (regular expression for the whole layer name) with "
-                                                 "skip, method, levels, bits, radius, form; the last match wins"},
+                                                 "skip, method, levels, bits, radius, refine, order, threshold, "
+                                                 "damping, seed, form; the last match wins"},
       {"stream.ranks_per_node", "integer", "0", "ranks", "ranks that share one copy of a block of inputs; 0 takes all of a "
                                                         "node"},
       {"stream.exchange", "boolean", "true", "", "several nodes: each reads a share of a block and they exchange them; "

@@ -44,7 +44,7 @@ double kernel_cost(const LayerPlan& plan, Index block) {
 Index residual_bytes(const LayerPlan& plan, bool keeps_outputs) {
   quant::PathShape shape = plan.path;
   shape.keeps_outputs = keeps_outputs;
-  return quant::InputBlock::bytes(shape) + quant::TilePath::bytes(shape, plan.tile_width);
+  return quant::InputBlock::bytes(shape) + plan.candidates * quant::TilePath::bytes(shape, plan.tile_width);
 }
 
 /// The cheapest block, or the one that was asked for.
@@ -70,17 +70,24 @@ double residual_cost(const LayerPlan& plan, Index block, bool keeps_outputs) {
   const double update = (plan.path.shared && !keeps_outputs ? 2 : 4) / shallow_share(one_product ? 2 * block : block);
   const double per_entry = n * (2 / narrow_share(block) + update) / tile_share(plan) +
                            2 * b * static_cast<double>(plan.path.networks()) / narrow_share(block);
-  return static_cast<double>(plan.path.samples) * static_cast<double>(plan.path.inputs) * per_entry +
-         kernel_cost(plan, block) + (keeps_outputs ? 0 : propagation_cost(plan));
+  const double again = n * plan.sweeps * (2 / narrow_share(block) + 2 / shallow_share(block)) / tile_share(plan) +
+                       n * (plan.candidates - 1) * (2 / narrow_share(block) + update) / tile_share(plan) +
+                       2 * b * plan.sweeps / narrow_share(block);
+  return static_cast<double>(plan.path.samples) * static_cast<double>(plan.path.inputs) * (per_entry + again) +
+         kernel_cost(plan, block) * (plan.candidates + plan.sweeps) + (keeps_outputs ? 0 : propagation_cost(plan));
 }
 
 double gram_cost(const LayerPlan& plan, Index panel) {
   const double N = static_cast<double>(plan.path.inputs);
   const double networks = static_cast<double>(plan.path.networks());
-  return networks * N * N *
-             (static_cast<double>(plan.path.samples) / narrow_share(panel) +
-              static_cast<double>(plan.problem_neurons) / shallow_share(panel)) +
-         kernel_cost(plan, panel) + propagation_cost(plan);
+  // The path of each candidate and again of the one that is kept, what comes of it, sweeps; C whole instead of half.
+  const double paths = plan.candidates > 1 ? plan.candidates + 1 : 1;
+  const double after = plan.measures() ? 4.0 * (plan.candidates > 1 ? plan.candidates : 0) + (plan.sweeps > 0 ? 4.0 : 0.0) + 2.0 * plan.sweeps : 0.0;
+  const double triangles = plan.measures() && !plan.path.shared ? 1.5 : 1.0;
+  return N * N *
+             (networks * static_cast<double>(plan.path.samples) * triangles / narrow_share(panel) +
+              (networks * paths + after) * static_cast<double>(plan.problem_neurons) / shallow_share(panel)) +
+         kernel_cost(plan, panel) * (paths + plan.sweeps) + propagation_cost(plan);
 }
 
 void choose_form(const LayerSettings& settings, Index asked_block, bool can_keep, LayerPlan& plan) {
@@ -99,6 +106,8 @@ void choose_form(const LayerSettings& settings, Index asked_block, bool can_keep
     return take(Form::gram, fmt::format("{}one problem per {}",
                                         settings.form == FormChoice::residual ? "pinned residual does not apply: " : "",
                                         plan.channelwise ? "input channel" : "group"));
+  if (plan.diffuses) return take(Form::gram, "method " + method_name(plan.method));
+  if (plan.orders_by_activation) return take(Form::gram, "order activation");
   if (settings.form != FormChoice::automatic)
     return take(settings.form == FormChoice::gram ? Form::gram : Form::residual, "pinned");
   if (plan.path.inputs > most_gram_inputs) return take(Form::residual, "too many inputs for G and C");

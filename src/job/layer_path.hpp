@@ -2,9 +2,11 @@
 // One layer on one rank: the tiles of its neurons, in waves that fit memory, over the layer's rows.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
+#include "gpfq/quant/tile.hpp"
 #include "gpfq/store/activation_store.hpp"
 #include "gpfq/store/quantized_file.hpp"
 #include "job/grid.hpp"
@@ -20,7 +22,7 @@ struct LayerTask {
   const mpi::Communicator& comm;
   const net::Graph& graph;
   const LayerPlan& layer;
-  const LayerAlphabets& alphabets;
+  LayerAlphabets& alphabets;  ///< a search settles on some
   const net::Parameters& weights;
   const store::ActivationStore& inputs;
   store::QuantizedFile& result;
@@ -28,6 +30,8 @@ struct LayerTask {
   StreamSettings stream;
   int threads = 1;
   Index memory_per_rank = 0;
+  /// Adds to the bias of a tile's neurons, before its outputs are taken; none where nothing is to be done.
+  std::function<void(const TileBox&, const quant::Tile&, const RankReport&)> correct_bias = nullptr;
   OutputCollector* outputs = nullptr;  ///< takes the outputs of a layer that keeps them
 };
 
@@ -48,12 +52,32 @@ inline constexpr double largest_usable_input = 1e15;
 
 // What the three share.
 
-/// Alphabets of a tile's neurons.
-[[nodiscard]] std::vector<quant::Alphabet> alphabets_of(const LayerTask& task, const TileBox& box);
+/// Alphabets of a tile's neurons, with one of the candidates.
+[[nodiscard]] std::vector<quant::Alphabet> alphabets_of(const LayerTask& task, const TileBox& box,
+                                                        std::size_t candidate = 0);
+/// How a tile's arguments are rounded.
+[[nodiscard]] quant::Visit visit_of(const LayerTask& task, const TileBox& box);
 /// The whole rows of weights of a tile's neurons.
 void read_tile_weights(const LayerTask& task, const TileBox& box, std::span<float> weights);
 /// Writes a box of codes, of one tile or of several that adjoin, and reports it.
 void finish_tile(const LayerTask& task, const TileBox& box, std::span<const std::uint8_t> codes, Index saturated,
-                 Index zeros, RankReport& report);
+                 Index zeros, RankReport& report, std::vector<double> gains = {});
+
+/// Squared residuals (or what they are above a constant of the neuron) by part, neuron and candidate, each known to the
+/// ranks that computed it.
+class CandidateScores {
+ public:
+  /// @param parts  problems that share a neuron's alphabet
+  CandidateScores(Index parts, Index neurons, std::size_t candidates);
+  void set(Index part, Index neuron, std::size_t candidate, double score);
+  /// The candidate of the smallest sum, of each neuron or of all together; the first of equals. Collective.
+  [[nodiscard]] std::vector<int> choose(const mpi::Communicator& comm, bool for_layer);
+
+ private:
+  Index parts_;
+  Index neurons_;
+  std::size_t candidates_;
+  std::vector<double> scores_;
+};
 
 }  // namespace gpfq::job

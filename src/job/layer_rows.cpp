@@ -112,7 +112,7 @@ void LayerRows::fill(Index first, Range part, quant::InputBlock& block) const {
       fill_dense(network, inputs, block.shape(), out + part.begin * block.shape().stride());
   };
   fill_network(layer_.path.shared ? Network::analog : Network::quantized, block.quantized());
-  if (!layer_.path.shared) fill_network(Network::analog, block.analog());
+  if (!block.shape().shared) fill_network(Network::analog, block.analog());
 }
 
 LayerRows::Window LayerRows::read_window(Range chunks) const {

@@ -23,10 +23,11 @@ struct TileReport {
   std::string codes_sha256;
   Index saturated = 0;
   Index zeros = 0;
+  std::vector<double> gains;  ///< what each sweep took off ‖U‖²_F
 
   template <class Archive>
   void serialize(Archive& archive, unsigned /*version*/) {
-    archive& first_neuron& neurons& first_input& inputs& codes_sha256& saturated& zeros;
+    archive& first_neuron& neurons& first_input& inputs& codes_sha256& saturated& zeros& gains;
   }
 };
 
@@ -34,6 +35,8 @@ struct TileReport {
 struct RankReport {
   std::vector<TileReport> tiles;
   Index dead_inputs = 0;
+  /// Sums of the columns of Xq, then of X where it differs, by problem; the same on all ranks. Not sent.
+  std::vector<std::vector<double>> column_sums;
   double smallest_radius = 0;  ///< of this rank's neurons; unused without tiles
   double largest_radius = 0;
   bool radius_fell_back = false;  ///< some median was 0 and the nonzero weights gave it

@@ -14,7 +14,7 @@
 #include "gpfq/base/text.hpp"
 #include "gpfq/net/features.hpp"
 #include "gpfq/net/patches.hpp"
-#include "gpfq/quant/gram_path.hpp"
+#include "gpfq/quant/gram_sweeps.hpp"
 #include "gpfq/quant/tile_path.hpp"
 #include "job/form_choice.hpp"
 #include "job/grid.hpp"
@@ -78,7 +78,7 @@ void set_problems(const net::Graph& graph, const net::Node& node, const Config& 
     const double used = std::round(config.patch_fraction * static_cast<double>(geometry.positions()));
     plan.rows_per_sample = std::clamp<Index>(static_cast<Index>(used), 1, geometry.positions());
     plan.groups = geometry.groups;
-    if (plan.method == Method::gpfq) {  // rounding has no path, so that a layer is one problem
+    if (plan.method != Method::msq) {  // rounding has no path, so that a layer is one problem
       plan.channelwise = config.channelwise;
       plan.problems = plan.channelwise ? geometry.channels : geometry.groups;
       plan.problem_neurons = plan.neurons / geometry.groups;
@@ -107,12 +107,18 @@ void set_gram_memory(const net::Graph& graph, LayerPlan& plan) {
   const Index partial = plan.path.block_width * plan.path.inputs * float_bytes +
                         (plan.is_conv ? 3 * plan.rows_per_sample * index_bytes : 0);
   plan.thread_bytes = partial + (plan.problems > 1 ? columns : 0);
+  const bool has_target = plan.corrects_target && !plan.path.shared;
+  const Index factors =
+      plan.diffuses ? plan.problems * quant::DiffusionFactor::bytes(plan.path.inputs, plan.path.block_width, has_target) +
+                          quant::DiffusionFactor::work_bytes(plan.path.inputs, has_target)
+                    : 0;
   plan.shared_bytes =
-      plan.problems * quant::GramProducts::bytes(plan.path.inputs, plan.path.block_width, plan.path.shared) +
+      plan.problems * quant::GramProducts::bytes(plan.gram_extent()) + factors +
       plan.window_samples * plan.window_sample_bytes +
       (plan.problems > 1 ? rows_together(plan) * plan.inputs * (float_bytes + 1) : columns);
   plan.tile_bytes = quant::Tile::bytes(plan.path.inputs, plan.path.block_width, plan.tile_width) +
-                    quant::gram_path_bytes(plan.path.inputs, plan.path.block_width, plan.tile_width);
+                    quant::gram_path_bytes(plan.path.inputs, plan.path.block_width, plan.tile_width) +
+                    (plan.measures() ? quant::GramResidual::bytes(plan.path.inputs, plan.path.block_width, plan.tile_width) : 0);
 }
 
 void set_costs(const net::Graph& graph, LayerPlan& plan) {
@@ -124,15 +130,22 @@ void set_costs(const net::Graph& graph, LayerPlan& plan) {
   if (plan.form == Form::gram) {
     const double N = static_cast<double>(plan.path.inputs);
     const double per_entry = N + N * static_cast<double>(plan.problem_neurons) / static_cast<double>(plan.path.samples);
-    plan.flops = entries * networks * per_entry;
+    plan.flops = entries * networks * per_entry +
+                 entries / static_cast<double>(plan.path.samples) * static_cast<double>(plan.problem_neurons) * N *
+                     (networks * (plan.candidates > 1 ? plan.candidates : 0) + (plan.measures() ? 4.0 * plan.candidates : 0.0) + 2.0 * plan.sweeps);
     set_gram_memory(graph, plan);
   } else if (plan.form == Form::residual) {
     const int per_entry = plan.path.shared && !plan.path.keeps_outputs ? 4 : 6;
-    plan.flops = entries * static_cast<double>(plan.problem_neurons) * per_entry;
+    plan.flops = entries * static_cast<double>(plan.problem_neurons) * (per_entry * plan.candidates + 4.0 * plan.sweeps);
     // A chunk of a tile's outputs in both networks, what is made of it and its transpose.
     plan.piece_bytes = plan.path.keeps_outputs ? 4 * path_chunk * plan.tile_width * float_bytes : 0;
     plan.shared_bytes = quant::InputBlock::bytes(plan.path) + window + plan.piece_bytes;
-    plan.tile_bytes = quant::TilePath::bytes(plan.path, plan.tile_width);
+    if (plan.sweeps > 0 && !plan.path.shared) {  // two blocks without X, in the same window
+      quant::PathShape alone = plan.path;
+      alone.shared = true;
+      plan.shared_bytes += 2 * (quant::InputBlock::bytes(alone) - quant::InputBlock::value_count(alone) * float_bytes);
+    }
+    plan.tile_bytes = plan.candidates * quant::TilePath::bytes(plan.path, plan.tile_width);
   } else {
     plan.tile_bytes = plan.tile_width * plan.inputs * 5;
   }
@@ -152,6 +165,19 @@ LayerPlan shape_layer(const net::Graph& graph, int index, std::size_t ordinal, c
   plan.method = settings.method;
   plan.path.shared = shared;
   plan.patch_seed = random_bits(config.patch_seed, ordinal);
+  if (plan.method != Method::msq) {
+    plan.candidates = settings.candidates();
+    plan.searches_layer = plan.candidates > 1 && !settings.radius.per_neuron;
+    plan.sweeps = settings.sweeps;
+    plan.diffuses = settings.diffuses();
+    plan.corrects_target = settings.method == Method::qronos;
+    plan.orders_by_activation = settings.orders_by_activation;
+    plan.corrects_bias = settings.corrects_bias && config.has_network();
+    plan.path.sums_columns = plan.corrects_bias;
+    plan.threshold = settings.threshold;
+    plan.damping = settings.damping;
+    plan.rounding_seed = random_bits(settings.seed, ordinal);
+  }
   set_problems(graph, node, config, samples, plan);
   return plan;
 }
@@ -206,6 +232,11 @@ JobPlan propagation_numbers(const net::Graph& graph) {
 
 }  // namespace
 
+quant::GramExtent LayerPlan::gram_extent() const {
+  const bool whole = measures() || diffuses || orders_by_activation;
+  return {path.inputs, path.block_width, path.shared, whole, path.sums_columns};
+}
+
 std::string form_name(Form form) {
   return form == Form::residual ? "residual" : form == Form::gram ? "gram" : "rounding";
 }
@@ -251,7 +282,7 @@ StreamMemory divide_memory(const LayerPlan& layer, const quant::PathShape& shape
   const Index values = quant::InputBlock::value_count(shape) * float_bytes;
   const Index slot = quant::InputBlock::bytes(shape) - values + ceil_div(values, sharers);
   const Index beside = layer.shared_bytes - quant::InputBlock::bytes(layer.path);
-  const Index tile = quant::TilePath::bytes(shape, layer.tile_width);
+  const Index tile = layer.candidates * quant::TilePath::bytes(shape, layer.tile_width);
   StreamMemory memory;
   memory.read_ahead = beside + 2 * slot + tile <= memory_per_rank;
   const Index shared = beside + slot * (memory.read_ahead ? 2 : 1);
@@ -300,7 +331,9 @@ Index JobPlan::smallest_memory(std::string* reason) const {
     if (needed <= smallest) continue;
     smallest = needed;
     const std::string less =
-        layer.form != Form::gram ? "a smaller 'quantization.block' or fewer samples need less"
+        layer.diffuses ? "method gpfq with 'quantization.refine' needs no N x N matrix"
+        : layer.orders_by_activation ? "order natural needs no N x N matrix"
+        : layer.form != Form::gram ? "a smaller 'quantization.block' or fewer samples need less"
         : layer.problems == 1
             ? "'quantization.form': \"residual\" may need less"
             : fmt::format(

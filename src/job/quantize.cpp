@@ -13,6 +13,7 @@
 #include "gpfq/base/system.hpp"
 #include "gpfq/base/text.hpp"
 #include "gpfq/job/job.hpp"
+#include "job/bias.hpp"
 #include "job/blas.hpp"
 #include "job/estimate.hpp"
 #include "job/evaluation.hpp"
@@ -50,6 +51,7 @@ class QuantizeJob {
   void estimate(const net::Graph& graph, bool is_imported, int nodes);
   void open();
   void run_layer(std::size_t index);
+  void write_alphabets(const LayerPlan& layer, const LayerAlphabets& alphabets, RankReport& report);
   void load_layer(const LayerPlan& layer);
   RankReport quantize_shard(const LayerPlan& layer, const LayerSettings& settings, OutputCollector* outputs);
   void report_layer(const LayerPlan& layer, const LayerSettings& settings, const RankReport& mine, const LayerError& error);
@@ -150,10 +152,8 @@ void QuantizeJob::load_layer(const LayerPlan& layer) {
   propagation_->load_inputs(layer, [&](store::Network network, Range range) { return samples->read(network, range); });
 }
 
-RankReport QuantizeJob::quantize_shard(const LayerPlan& layer, const LayerSettings& settings, OutputCollector* outputs) {
-  RankReport report;
-  Stopwatch radius;
-  const LayerAlphabets alphabets = find_alphabets(comm_, layer, settings, *model_);
+/// Each rank those of its share of the neurons.
+void QuantizeJob::write_alphabets(const LayerPlan& layer, const LayerAlphabets& alphabets, RankReport& report) {
   const Range share = radius_share(layer, comm_);
   comm_.agree([&] {
     std::vector<float> steps;
@@ -167,9 +167,15 @@ RankReport QuantizeJob::quantize_shard(const LayerPlan& layer, const LayerSettin
   const auto [smallest, largest] = std::minmax_element(alphabets.radius.begin(), alphabets.radius.end());
   report.smallest_radius = *smallest;
   report.largest_radius = *largest;
+}
+
+RankReport QuantizeJob::quantize_shard(const LayerPlan& layer, const LayerSettings& settings, OutputCollector* outputs) {
+  RankReport report;
+  Stopwatch radius;
+  LayerAlphabets alphabets = find_alphabets(comm_, layer, settings, *model_);
   report.radius_fell_back = alphabets.fell_back;
   report.seconds["radius"] = radius.seconds();
-  const LayerTask task{comm_,
+  LayerTask task{comm_,
                        model_->graph(),
                        layer,
                        alphabets,
@@ -180,13 +186,32 @@ RankReport QuantizeJob::quantize_shard(const LayerPlan& layer, const LayerSettin
                        session_.config().stream,
                        session_.config().threads,
                        session_.config().memory_per_rank,
+                       nullptr,
                        outputs};
+  if (layer.corrects_bias)
+    task.correct_bias = [&](const TileBox& box, const quant::Tile& tile, const RankReport& so_far) {
+      std::vector<float> W(static_cast<std::size_t>(box.neurons * box.inputs));
+      std::vector<float> Q(W.size());
+      read_tile_weights(task, box, W);
+      for (std::size_t i = 0; i < Q.size(); ++i)
+        Q[i] = tile.alphabet(static_cast<Index>(i) / box.inputs).value(tile.codes()[i]);
+      job::correct_bias(model_->graph(), layer, *model_, *result_, {box.first_neuron, box.first_neuron + box.neurons}, W,
+                        Q, so_far.column_sums);
+    };
   const int input = model_->graph().node(layer.node).inputs.front();
   if (layer.form == Form::gram)
     quantize_by_gram(task, propagation_->bounds(input, store::Network::quantized),
                      propagation_->bounds(input, store::Network::analog), report);
   else
     comm_.agree([&] { layer.form == Form::residual ? quantize_by_path(task, report) : quantize_by_rounding(task, report); });
+  write_alphabets(layer, alphabets, report);
+  if (layer.corrects_bias && outputs == nullptr) {
+    result_->flush();
+    const Range share = radius_share(layer, comm_);
+    comm_.agree([&] {
+      correct_stored_bias(model_->graph(), layer, *model_, *result_, share, report.column_sums);
+    });
+  }
   return report;
 }
 
@@ -235,6 +260,8 @@ void QuantizeJob::report_layer(const LayerPlan& layer, const LayerSettings& sett
                                                                              : "grouped conv";
     report.all = join_reports(layer, reports);
     report.error = error;
+    if (layer.is_conv)
+      report.positions = net::conv_geometry(model_->graph(), model_->graph().node(layer.node)).positions();
     report.analog_sha256 = propagation_->digest(input, store::Network::analog);
     report.quantized_sha256 = propagation_->digest(input, store::Network::quantized);
     report_.bytes_read += report.all.bytes_read;

@@ -3,6 +3,7 @@
 #include "job/radius_rule.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 
 #include "gpfq/quant/radius.hpp"
@@ -59,6 +60,10 @@ Range radius_share(const LayerPlan& layer, const mpi::Communicator& comm) {
 
 namespace {
 
+bool takes_max(const LayerSettings& settings) {
+  return settings.radius.kind == RadiusKind::max || settings.radius.kind == RadiusKind::search;
+}
+
 /// Radius of each neuron of this rank's share, then of all neurons on every rank.
 std::vector<double> neuron_radii(const mpi::Communicator& comm, const LayerPlan& layer, const LayerSettings& settings,
                                  const net::Parameters& weights, bool& fell_back) {
@@ -69,7 +74,7 @@ std::vector<double> neuron_radii(const mpi::Communicator& comm, const LayerPlan&
       for (Index row = 0; row < count; ++row) {
         const auto one = slab.subspan(static_cast<std::size_t>(row * layer.inputs), static_cast<std::size_t>(layer.inputs));
         bool fell = false;
-        share.push_back(settings.radius.kind == RadiusKind::max ? quant::max_magnitude(one)
+        share.push_back(takes_max(settings) ? quant::max_magnitude(one)
                                                                 : quant::median_magnitude(one, fell));
         fell_back = fell_back || fell;
       }
@@ -83,6 +88,21 @@ std::vector<double> neuron_radii(const mpi::Communicator& comm, const LayerPlan&
 
 }  // namespace
 
+quant::Alphabet LayerAlphabets::candidate(Index neuron, std::size_t which) const {
+  const auto at = static_cast<std::size_t>(neuron);
+  if (which == 0) return alphabets[at];
+  return quant::Alphabet::from_radius(levels, static_cast<double>(radius[at]) * candidates[which]);
+}
+
+void LayerAlphabets::choose(const std::vector<int>& which) {
+  for (std::size_t j = 0; j < alphabets.size(); ++j) {
+    const auto chosen = static_cast<std::size_t>(which[j]);
+    alphabets[j] = candidate(static_cast<Index>(j), chosen);
+    radius[j] = static_cast<float>(static_cast<double>(radius[j]) * candidates[chosen]);
+  }
+  candidates = {1.0};
+}
+
 LayerAlphabets find_alphabets(const mpi::Communicator& comm, const LayerPlan& layer, const LayerSettings& settings,
                               const net::Parameters& weights) {
   LayerAlphabets result;
@@ -92,11 +112,15 @@ LayerAlphabets find_alphabets(const mpi::Communicator& comm, const LayerPlan& la
     for (double& r : radius) r *= settings.scale();
   } else if (settings.radius.kind != RadiusKind::value) {
     const Range mine = radius_share(layer, comm);
-    const double magnitude = settings.radius.kind == RadiusKind::max
+    const double magnitude = takes_max(settings)
                                  ? layer_max(comm, layer, weights, mine)
                                  : layer_median(comm, layer, weights, mine, result.fell_back);
     std::fill(radius.begin(), radius.end(), settings.scale() * magnitude);
   }
+  const int count = settings.candidates();
+  result.levels = settings.levels;
+  for (int i = 0; i < count; ++i)
+    result.candidates.push_back(count == 1 ? 1.0 : std::pow(settings.radius.span, -static_cast<double>(i) / (count - 1)));
   comm.agree([&] {
     for (const double r : radius) {
       result.alphabets.push_back(quant::Alphabet::from_radius(settings.levels, r));

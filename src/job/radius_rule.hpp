@@ -15,6 +15,14 @@ namespace gpfq::job {
 struct LayerAlphabets {
   std::vector<float> radius;
   std::vector<quant::Alphabet> alphabets;
+  std::vector<double> candidates;  ///< radii that a search tries, in units of `radius`; one otherwise
+  int levels = 0;
+
+  /// A neuron's alphabet with one of the candidates.
+  [[nodiscard]] quant::Alphabet candidate(Index neuron, std::size_t which) const;
+  /// Settles on candidates: which one, by neuron.
+  void choose(const std::vector<int>& which);
+
   bool fell_back = false;  ///< a median was 0: that of the nonzero weights was taken
 };
 

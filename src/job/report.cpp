@@ -69,6 +69,8 @@ Json layer_json(const LayerReport& layer) {
                {"radius_smallest", layer.all.smallest_radius},
                {"radius_from_nonzero_weights", layer.all.radius_fell_back},
                {"relative_error", layer.relative_error()},
+               {"relative_error_by_sweep", layer.error_by_sweep()},
+               {"bias_corrected", layer.plan.corrects_bias},
                {"dead_inputs", layer.all.dead_inputs},
                {"saturated", layer.fraction(total(layer, &TileReport::saturated))},
                {"zeros", layer.fraction(total(layer, &TileReport::zeros))},
@@ -95,6 +97,23 @@ std::string percent(const Accuracy& accuracy) {
 
 double LayerReport::relative_error() const {
   return error.reference > 0 ? std::sqrt(error.difference / error.reference) : std::nan("");
+}
+
+std::vector<double> LayerReport::error_by_sweep() const {
+  std::vector<double> gains;
+  for (const TileReport& tile : all.tiles) {
+    gains.resize(std::max(gains.size(), tile.gains.size()), 0.0);
+    for (std::size_t i = 0; i < tile.gains.size(); ++i) gains[i] += tile.gains[i];
+  }
+  std::vector<double> errors{relative_error()};
+  // Gains are over the rows that were used, the error over all.
+  const double rows = static_cast<double>(positions) / static_cast<double>(plan.rows_per_sample);
+  double difference = error.difference;
+  for (auto gain = gains.rbegin(); gain != gains.rend(); ++gain) {
+    difference += *gain * rows;
+    errors.insert(errors.begin(), error.reference > 0 ? std::sqrt(difference / error.reference) : std::nan(""));
+  }
+  return errors;
 }
 
 double LayerReport::fraction(Index count) const {

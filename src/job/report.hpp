@@ -22,12 +22,15 @@ struct LayerReport {
   std::string shown_kind;  ///< as people call it: "depthwise conv", "grouped conv", else the operator
   RankReport all;      ///< tiles in order; seconds and memory the largest of the ranks, bytes summed
   LayerError error;
+  Index positions = 1;  ///< of a sample's outputs, used or not
   std::string analog_sha256;
   std::string quantized_sha256;
 
   [[nodiscard]] Index samples() const { return plan.path.samples / plan.rows_per_sample; }
   [[nodiscard]] double relative_error() const;
   [[nodiscard]] double fraction(Index count) const;
+  /// The relative error after the method, then after each sweep: what the sweeps took off is added to what is left.
+  [[nodiscard]] std::vector<double> error_by_sweep() const;
 };
 
 /// Accuracy of the three networks.

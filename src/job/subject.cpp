@@ -4,6 +4,7 @@
 
 #include "gpfq/base/error.hpp"
 #include "gpfq/net/fold.hpp"
+#include "job/bias.hpp"
 #include "job/layer_list.hpp"
 #include "job/model_source.hpp"
 #include "job/samples.hpp"
@@ -22,10 +23,9 @@ Subject open_network(const Config& config) {
     throw_input("model: {} is quantized already, expected a float model", shown);
   if (!subject.graph().is_network())
     throw_input("model: {} holds layers without a network; the config's 'layers' takes such", shown);
-  if (!config.fold_batch_norm) return subject;
-  net::Model folded = subject.imported ? *subject.imported : as_model(*subject.native);
-  subject.folded = net::fold_batch_norms(folded);
-  if (subject.folded > 0) subject.imported = std::move(folded);
+  net::Model changed = subject.imported ? *subject.imported : as_model(*subject.native);
+  if (config.fold_batch_norm) subject.folded = net::fold_batch_norms(changed);
+  if (subject.folded + add_missing_biases(changed, config) > 0) subject.imported = std::move(changed);
   return subject;
 }
 

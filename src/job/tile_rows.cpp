@@ -3,6 +3,7 @@
 #include "job/tile_rows.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "gpfq/base/error.hpp"
 
@@ -33,7 +34,7 @@ bool TileRows::adjoins(const TileBox& box) const {
   return is_beside || is_below;
 }
 
-void TileRows::finish(const TileBox& box, const quant::Tile& tile) {
+void TileRows::finish(const TileBox& box, const quant::Tile& tile, const std::vector<double>& gains) {
   if (!adjoins(box)) {
     flush();
     pending_ = box;
@@ -50,6 +51,8 @@ void TileRows::finish(const TileBox& box, const quant::Tile& tile) {
                 codes_.data() + (first_row + neuron) * inputs + box.first_input);
   saturated_ += tile.saturated();
   zeros_ += tile.zeros();
+  gains_.resize(std::max(gains_.size(), gains.size()), 0.0);
+  for (std::size_t i = 0; i < gains.size(); ++i) gains_[i] += gains[i];
 }
 
 void TileRows::flush() {
@@ -60,7 +63,7 @@ void TileRows::flush() {
     std::copy(from, from + pending_.inputs, codes_.begin() + neuron * pending_.inputs);
   }
   finish_tile(task_, pending_, std::span(codes_).first(static_cast<std::size_t>(pending_.neurons * pending_.inputs)),
-              saturated_, zeros_, report_);
+              saturated_, zeros_, report_, std::exchange(gains_, {}));
   pending_ = {};
   saturated_ = 0;
   zeros_ = 0;

@@ -21,7 +21,7 @@ class TileRows {
   /// Neurons × inputs of the tile's problem.
   void read(const TileBox& box, std::span<float> weights);
   /// Takes a finished tile's codes; writes and reports those before it unless they adjoin.
-  void finish(const TileBox& box, const quant::Tile& tile);
+  void finish(const TileBox& box, const quant::Tile& tile, const std::vector<double>& gains);
   /// Writes and reports what is left.
   void flush();
 
@@ -37,6 +37,7 @@ class TileRows {
   std::vector<std::uint8_t> codes_;  ///< rows as long as the layer's
   Index saturated_ = 0;
   Index zeros_ = 0;
+  std::vector<double> gains_;
 };
 
 }  // namespace gpfq::job

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "gpfq/base/error.hpp"
+#include "gpfq/base/random.hpp"
 
 namespace gpfq::quant {
 namespace {
@@ -36,33 +37,123 @@ Lanes<lanes> path_sums(const BlockOperands& block, Index t, Index first) {
   return c;
 }
 
+/// c_t of some neurons: P_t − Σ_{s<t} G_ts d_s, s ascending.
 template <Index lanes>
+Lanes<lanes> difference_sums(const float* P, const float* G, const float* D, Index n, Index width, Index t, Index first) {
+  Lanes<lanes> c;
+  std::copy_n(P + t * n + first, lanes, c.begin());
+  for (Index s = 0; s < t; ++s) {
+    const float factor = G[t * width + s];
+    const float* row = D + s * n + first;
+    for (std::size_t lane = 0; lane < lanes; ++lane) c[lane] -= factor * row[lane];
+  }
+  return c;
+}
+
+/// In [0, 1), by 24 bits.
+float uniform(std::uint64_t seed, Index counter) {
+  return static_cast<float>(random_bits(seed, static_cast<std::uint64_t>(counter)) >> 40U) * 0x1p-24F;
+}
+
+float shrink(float z, float threshold) { return std::copysign(std::max(std::abs(z) - threshold, 0.0F), z); }
+
+template <Index lanes, RoundingKind rounding>
 void quantize_lanes(const BlockOperands& block, Index first) {
-  const float half = 0.5F * static_cast<float>(block.levels);
   const float last = static_cast<float>(block.levels - 1);
   for (Index t = 0; t < block.width; ++t) {
-    const Lanes<lanes> c = path_sums<lanes>(block, t, first);
+    const Lanes<lanes> c = block.diffuses ? difference_sums<lanes>(block.P, block.G, block.E, block.neurons, block.width, t, first)
+                                          : path_sums<lanes>(block, t, first);
     const Index row = t * block.neurons + first;
     const float inverse_norm = block.inverse_norm[t];
     for (std::size_t lane = 0; lane < lanes; ++lane) {
       const std::size_t j = static_cast<std::size_t>(first) + lane;
       // A dead direction has inverse_norm 0: its argument is 0.
-      const float position = std::floor(c[lane] * inverse_norm * block.inverse_spacing[j] + half);
+      float argument = c[lane] * inverse_norm;
+      float half = 0.5F * static_cast<float>(block.levels);
+      if constexpr (rounding == RoundingKind::soft) argument = shrink(argument, block.threshold[j]);
+      if constexpr (rounding == RoundingKind::stochastic)
+        if (inverse_norm > 0) half = 0.5F * last + uniform(block.seed[j], block.first_counter + t);
+      const float position = std::floor(argument * block.inverse_spacing[j] + half);
       const float code = std::min(std::max(position, 0.0F), last);
       block.saturated[j] += code != position ? 1 : 0;
-      block.Q[row + static_cast<Index>(lane)] = (2.0F * code - last) * block.step[j];
+      const float value = (2.0F * code - last) * block.step[j];
+      block.Q[row + static_cast<Index>(lane)] = value;
+      if (block.diffuses) block.E[row + static_cast<Index>(lane)] = inverse_norm > 0 ? c[lane] - value : 0.0F;
       block.codes[row + static_cast<Index>(lane)] = static_cast<std::uint8_t>(static_cast<int>(code));
     }
   }
+}
+
+template <RoundingKind rounding>
+void quantize_tile(const BlockOperands& block) {
+  Index first = 0;
+  for (; first + wide_lanes <= block.neurons; first += wide_lanes) quantize_lanes<wide_lanes, rounding>(block, first);
+  if (first < block.neurons) quantize_lanes<kernel_lanes, rounding>(block, first);
+}
+
+// A level is left only for a gain of this share of d²·G_tt: products of single precision keep c_t that well, and a
+// smaller gain is worth nothing.
+constexpr float least_gain = 0x1p-9F;
+
+template <Index lanes>
+Index refine_lanes(const RefineOperands& block, Index first) {
+  const float half = 0.5F * static_cast<float>(block.levels);
+  const float last = static_cast<float>(block.levels - 1);
+  Index changes = 0;
+  for (Index t = 0; t < block.width; ++t) {
+    const Lanes<lanes> c = difference_sums<lanes>(block.P, block.G, block.D, block.neurons, block.width, t, first);
+    const Index row = t * block.neurons + first;
+    const float inverse_norm = block.inverse_norm[t];
+    const float norm = block.G[t * block.width + t];
+    const float root = std::sqrt(norm);
+    Lanes<lanes> moved;
+    int changed = 0;
+    for (std::size_t lane = 0; lane < lanes; ++lane) {
+      const std::size_t j = static_cast<std::size_t>(first) + lane;
+      const float old = block.Q[row + static_cast<Index>(lane)];
+      const float argument = old + c[lane] * inverse_norm;
+      const float position = std::floor(argument * block.inverse_spacing[j] + half);
+      const float code = std::min(std::max(position, 0.0F), last);
+      const float d = (2.0F * code - last) * block.step[j] - old;
+      const float size = std::abs(d);
+      const float gain = d * (2.0F * c[lane] - d * norm);
+      const bool gains = inverse_norm > 0 && gain > size * (least_gain * size * norm + block.noise[j] * root);
+      moved[lane] = gains ? d : 0.0F;
+      changed += gains && size > 0 ? 1 : 0;
+    }
+    float* D = block.D + row;
+    std::copy_n(moved.begin(), lanes, D);
+    if (changed == 0) continue;
+    changes += changed;
+    for (std::size_t lane = 0; lane < lanes; ++lane) {
+      const Index at = static_cast<Index>(lane);
+      if (D[at] == 0) continue;
+      const std::size_t j = static_cast<std::size_t>(first) + lane;
+      block.gain[j] += static_cast<double>(D[at]) * (2.0 * static_cast<double>(c[lane]) - static_cast<double>(D[at]) * norm);
+      const float code = std::round(((block.Q[row + at] + D[at]) * block.inverse_spacing[j]) + 0.5F * last);
+      block.codes[row + at] = static_cast<std::uint8_t>(static_cast<int>(code));
+      block.Q[row + at] = (2.0F * code - last) * block.step[j];
+    }
+  }
+  return changes;
 }
 
 }  // namespace
 
 void quantize_block(const BlockOperands& block) {
   require(block.neurons % kernel_lanes == 0, "quantize_block: neurons are a multiple of kernel_lanes");
+  if (block.rounding == RoundingKind::nearest) return quantize_tile<RoundingKind::nearest>(block);
+  if (block.rounding == RoundingKind::soft) return quantize_tile<RoundingKind::soft>(block);
+  quantize_tile<RoundingKind::stochastic>(block);
+}
+
+Index refine_block(const RefineOperands& block) {
+  require(block.neurons % kernel_lanes == 0, "refine_block: neurons are a multiple of kernel_lanes");
+  Index changes = 0;
   Index first = 0;
-  for (; first + wide_lanes <= block.neurons; first += wide_lanes) quantize_lanes<wide_lanes>(block, first);
-  if (first < block.neurons) quantize_lanes<kernel_lanes>(block, first);
+  for (; first + wide_lanes <= block.neurons; first += wide_lanes) changes += refine_lanes<wide_lanes>(block, first);
+  if (first < block.neurons) changes += refine_lanes<kernel_lanes>(block, first);
+  return changes;
 }
 
 }  // namespace gpfq::quant

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
+#include <utility>
 
 #include "gpfq/base/error.hpp"
 #include "gpfq/base/parallel.hpp"
@@ -38,76 +40,156 @@ void add_panel(const ConstColumns& left, const ConstColumns& right, FixedPointSu
   sum.add(partial.data(), left.cols());
 }
 
-}  // namespace
-
-GramProducts::GramProducts(Index inputs, Index panel_width, bool shared)
-    : inputs_(inputs), panel_width_(panel_width), shared_(shared), inverse_norm_(inputs) {
-  require(inputs > 0 && panel_width > 0, "GramProducts: empty shape");
+/// The same for a whole panel of C.
+void add_whole_panel(const ConstColumns& left, const ConstColumns& right, FixedPointSum& sum) {
+  Matrix partial(left.cols(), right.cols());
+  partial.noalias() = left.transpose() * right;
+  sum.add(partial.data(), left.cols());
 }
 
-Index GramProducts::bytes(Index inputs, Index panel_width, bool shared) {
+}  // namespace
+
+GramProducts::GramProducts(const GramExtent& extent) : extent_(extent), inverse_norm_(extent.inputs) {
+  require(extent.inputs > 0 && extent.panel_width > 0, "GramProducts: empty shape");
+}
+
+Index GramProducts::bytes(const GramExtent& extent) {
+  const Index inputs = extent.inputs;
   Index entries = 0;
-  for (Index first = 0; first < inputs; first += panel_width)
-    entries += (inputs - first) * std::min(panel_width, inputs - first);
+  for (Index first = 0; first < inputs; first += extent.panel_width)
+    entries += (inputs - first) * std::min(extent.panel_width, inputs - first);
+  const Index square = inputs * inputs;
   // Sums (8 bytes) and numbers (4 bytes) of G and C side by side while they are turned; objects and aligned ends.
-  const Index panels = ceil_div(inputs, panel_width);
-  return (entries * 12 + panels * panel_overhead_bytes) * (shared ? 1 : 2) + inputs * 40 * panels;
+  const Index panels = ceil_div(inputs, extent.panel_width);
+  const Index networks = extent.shared ? 1 : 2;
+  const Index beside = (panels * panel_overhead_bytes) * networks + inputs * 40 * panels + inputs * 32;
+  if (!extent.whole) return entries * 12 * networks + beside;
+  const Index turning = entries * 8 + square * 4 + (extent.shared ? 0 : square * 12);
+  return std::max(turning, square * 4 * (networks + 1)) + beside;  // reordering makes a copy of one of them
 }
 
 void GramProducts::start(std::span<const double> quantized_bounds, std::span<const double> analog_bounds,
                          Index samples) {
-  require(static_cast<Index>(quantized_bounds.size()) == inputs_, "GramProducts: one bound per input");
+  require(static_cast<Index>(quantized_bounds.size()) == inputs(), "GramProducts: one bound per input");
   G_sums_.clear();
   C_sums_.clear();
+  if (extent_.sums_columns) {
+    std::vector<double> bounds(quantized_bounds.begin(), quantized_bounds.end());
+    if (!extent_.shared) bounds.insert(bounds.end(), analog_bounds.begin(), analog_bounds.end());
+    columns_.emplace(bounds, samples);
+  }
   for (Index panel = 0; panel < panel_count(); ++panel) {
-    const Index first = panel * panel_width_;
+    const Index first = panel * panel_width();
     const auto at = static_cast<std::size_t>(first);
     const auto width = static_cast<std::size_t>(width_of(panel));
     const std::vector<int> rows = exponents(quantized_bounds.subspan(at), static_cast<double>(samples));
-    G_sums_.emplace_back(inputs_ - first, width_of(panel));
+    G_sums_.emplace_back(inputs() - first, width_of(panel));
     G_sums_.back().start(rows, exponents(quantized_bounds.subspan(at, width), 1.0));
-    if (shared_) continue;
-    C_sums_.emplace_back(inputs_ - first, width_of(panel));
-    C_sums_.back().start(rows, exponents(analog_bounds.subspan(at, width), 1.0));
+    if (extent_.shared) continue;
+    C_sums_.emplace_back(extent_.whole ? inputs() : inputs() - first, width_of(panel));
+    C_sums_.back().start(extent_.whole ? exponents(quantized_bounds, static_cast<double>(samples)) : rows,
+                         exponents(analog_bounds.subspan(at, width), 1.0));
   }
 }
 
 void GramProducts::add(const float* Xq, const float* X, Index rows, Index stride, int threads) {
   const Index panels = panel_count();
-  parallel_for(panels * (shared_ ? 1 : 2), threads, [&](Index piece) {
+  parallel_for(panels * (extent_.shared ? 1 : 2), threads, [&](Index piece) {
     const Index panel = piece % panels;
     const bool is_G = piece < panels;
-    const Index first = panel * panel_width_;
+    const Index first = panel * panel_width();
     const Eigen::OuterStride<> outer(stride);
     const ConstColumns left((is_G ? Xq : X) + first * stride, rows, width_of(panel), outer);
-    const ConstColumns right(Xq + first * stride, rows, inputs_ - first, outer);
-    add_panel(left, right, (is_G ? G_sums_ : C_sums_)[static_cast<std::size_t>(panel)]);
+    FixedPointSum& sum = (is_G ? G_sums_ : C_sums_)[static_cast<std::size_t>(panel)];
+    if (is_G || !extent_.whole)
+      add_panel(left, ConstColumns(Xq + first * stride, rows, inputs() - first, outer), sum);
+    else
+      add_whole_panel(left, ConstColumns(Xq, rows, inputs(), outer), sum);
   });
+  if (!columns_) return;
+  for (Index t = 0; t < inputs(); ++t) {
+    columns_->add(t, Xq + t * stride, rows);
+    if (!extent_.shared) columns_->add(inputs() + t, X + t * stride, rows);
+  }
 }
 
 void GramProducts::finish(RowReducer& reducer) {
-  const auto turn = [&](std::vector<FixedPointSum>& sums, std::vector<AlignedBuffer<float>>& numbers) {
+  const auto turn = [&](std::vector<FixedPointSum>& sums, Panels& numbers) {
     numbers.clear();
-    for (FixedPointSum& sum : sums) {
+    for (Index panel = 0; extent_.whole && panel < panel_count(); ++panel)
+      numbers.emplace_back(inputs() * width_of(panel));
+    for (Index panel = 0; panel < panel_count(); ++panel) {
+      FixedPointSum& sum = sums[static_cast<std::size_t>(panel)];
       reducer.sum(sum.raw());
-      AlignedBuffer<float>& panel = numbers.emplace_back(sum.rows() * sum.columns());
-      for (Index t = 0; t < sum.rows(); ++t)
-        for (Index s = 0; s < sum.columns(); ++s) panel[t * sum.columns() + s] = static_cast<float>(sum.value(t, s));
+      if (!extent_.whole) numbers.emplace_back(sum.rows() * sum.columns());
+      float* own = numbers[static_cast<std::size_t>(panel)].data();
+      const Index first = panel * panel_width();
+      const Index first_row = inputs() - sum.rows();  // 0 for a whole panel of C
+      const bool mirrors = extent_.whole && &sums == &G_sums_;
+      if (extent_.whole) own += first_row * sum.columns();
+      for (Index i = 0; i < sum.rows(); ++i) {
+        for (Index s = 0; s < sum.columns(); ++s) {
+          if (mirrors && s > i) continue;
+          const float value = static_cast<float>(sum.value(i, s));
+          own[i * sum.columns() + s] = value;
+          if (!mirrors) continue;
+          const Index t = first + i;  // entry (first + s, t), in t's panel
+          const Index other = t / panel_width();
+          numbers[static_cast<std::size_t>(other)][(first + s) * width_of(other) + t - other * panel_width()] = value;
+        }
+      }
       sum = FixedPointSum(0, 0);
     }
     sums.clear();
   };
   turn(G_sums_, G_);
-  if (!shared_) turn(C_sums_, C_);
-  for (Index t = 0; t < inputs_; ++t) {
-    const Index panel = t / panel_width_;
-    const Index at = t - panel * panel_width_;
+  if (!extent_.shared) turn(C_sums_, C_);
+  for (Index t = 0; t < inputs(); ++t) {
+    const Index panel = t / panel_width();
+    const Index at = t - panel * panel_width();
     inverse_norm_[t] = inverse_of_norm(G(panel)[at * width_of(panel) + at]);
   }
+  if (columns_) column_sums_ = columns_->finish(reducer);
+}
+
+std::vector<Index> GramProducts::order_by_norm() {
+  require(extent_.whole, "GramProducts::order_by_norm: whole products");
+  std::vector<float> norms;
+  for (Index t = 0; t < inputs(); ++t) {
+    const Index panel = t / panel_width();
+    const Index at = t - panel * panel_width();
+    norms.push_back(G(panel)[at * width_of(panel) + at]);
+  }
+  std::vector<Index> order(norms.size());
+  std::iota(order.begin(), order.end(), Index{0});
+  std::stable_sort(order.begin(), order.end(), [&](Index a, Index b) {
+    return norms[static_cast<std::size_t>(a)] > norms[static_cast<std::size_t>(b)];
+  });
+  reorder(order, G_);
+  if (!extent_.shared) reorder(order, C_);
+  for (Index t = 0; t < inputs(); ++t)
+    inverse_norm_[t] = inverse_of_norm(norms[static_cast<std::size_t>(order[static_cast<std::size_t>(t)])]);
+  return order;
+}
+
+void GramProducts::reorder(const std::vector<Index>& order, Panels& panels) const {
+  Panels ordered;
+  for (Index panel = 0; panel < panel_count(); ++panel) {
+    const Index width = width_of(panel);
+    AlignedBuffer<float>& own = ordered.emplace_back(inputs() * width);
+    for (Index s = 0; s < width; ++s) {
+      const Index from = order[static_cast<std::size_t>(panel * panel_width() + s)];
+      const Index other = from / panel_width();
+      const float* column = panels[static_cast<std::size_t>(other)].data() + from - other * panel_width();
+      for (Index t = 0; t < inputs(); ++t)
+        own[t * width + s] = column[order[static_cast<std::size_t>(t)] * width_of(other)];
+    }
+  }
+  panels = std::move(ordered);
 }
 
 Index GramProducts::dead_count() const {
-  return std::count(inverse_norm_.data(), inverse_norm_.data() + inputs_, 0.0F);
+  return std::count(inverse_norm_.data(), inverse_norm_.data() + inputs(), 0.0F);
 }
 
 void quantize_by_gram(const GramProducts& products, Tile& tile) {

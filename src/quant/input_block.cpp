@@ -17,6 +17,7 @@ namespace {
 using Matrix = Eigen::MatrixXf;
 using ColumnsOf = Eigen::Map<const Matrix, Eigen::Aligned64, Eigen::OuterStride<>>;
 constexpr float largest_usable = 1e15F;
+constexpr int sum_bits = 61;
 
 /// max|x|, exact whatever the order; infinite where one is not a number.
 double largest_magnitude(const float* values, Index count) {
@@ -31,6 +32,23 @@ std::vector<int> exponents(std::span<const double> bounds, double factor) {
 }
 
 }  // namespace
+
+ColumnSums::ColumnSums(std::span<const double> bounds, Index samples)
+    : exponents_(exponents(bounds, static_cast<double>(samples))), sums_(bounds.size(), 0) {}
+
+void ColumnSums::add(Index column, const float* values, Index rows) {
+  const double sum = Eigen::Map<const Eigen::ArrayXf>(values, rows).cast<double>().sum();
+  const auto at = static_cast<std::size_t>(column);
+  sums_[at] += static_cast<std::int64_t>(std::ldexp(sum, sum_bits - exponents_[at]));
+}
+
+std::vector<double> ColumnSums::finish(RowReducer& reducer) {
+  reducer.sum(sums_);
+  std::vector<double> values;
+  for (std::size_t at = 0; at < sums_.size(); ++at)
+    values.push_back(std::ldexp(static_cast<double>(sums_[at]), exponents_[at] - sum_bits));
+  return values;
+}
 
 float inverse_of_norm(float squared_norm) {
   const float inverse = 1.0F / squared_norm;
@@ -98,6 +116,7 @@ void InputBlock::form_products(Range chunks, int threads, RowReducer& reducer) {
              exponents(bounds, 1.0));
   add_products(chunks, threads);
   reducer.sum(sum_.raw());
+  if (shape_.sums_columns) sum_columns(chunks, reducer);
   for (Index t = 0; t < count_; ++t) {
     for (Index s = 0; s < count_; ++s) {
       G_[t * count_ + s] = static_cast<float>(sum_.value(t, s));
@@ -105,6 +124,14 @@ void InputBlock::form_products(Range chunks, int threads, RowReducer& reducer) {
     }
     inverse_norm_[t] = inverse_of_norm(G_[t * count_ + t]);
   }
+}
+
+void InputBlock::sum_columns(Range chunks, RowReducer& reducer) {
+  ColumnSums sums(bounds_, shape_.samples);
+  for (Index column = 0; column < count_ * shape_.networks(); ++column)
+    for (Index chunk = chunks.begin; chunk < chunks.end; ++chunk)
+      sums.add(column, values_ + column * shape_.stride() + shape_.offset(chunk), shape_.padded_rows(chunk));
+  column_sums_ = sums.finish(reducer);
 }
 
 void InputBlock::form_products(int threads) {

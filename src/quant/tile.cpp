@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "gpfq/base/error.hpp"
-#include "gpfq/quant/block_kernel.hpp"
+#include "gpfq/base/random.hpp"
 
 namespace gpfq::quant {
 namespace {
@@ -34,42 +34,136 @@ Tile::Tile(Index inputs, Index block_width, Index tile_width, std::vector<Alphab
       block_codes_(tile_width * block_width),
       step_(tile_width),
       inverse_spacing_(tile_width),
-      saturated_(tile_width) {
+      saturated_(tile_width),
+      gain_(tile_width) {
   require(tile_width > 0 && tile_width % kernel_lanes == 0, "Tile: the width is a multiple of kernel_lanes");
   require(!alphabets_.empty() && neurons() <= tile_width, "Tile: 1 <= neurons <= tile_width");
   for (Index j = 0; j < neurons(); ++j) {
-    const Alphabet& alphabet = alphabets_[static_cast<std::size_t>(j)];
-    require(alphabet.levels() == alphabets_.front().levels(), "Tile: one level count per tile");
-    step_[j] = alphabet.step();
-    const float inverse = 0.5F / alphabet.step();
-    inverse_spacing_[j] = std::isfinite(inverse) ? inverse : 0.0F;
+    require(alphabet(j).levels() == alphabets_.front().levels(), "Tile: one level count per tile");
+    set_alphabet(j);
+  }
+}
+
+void Tile::set_alphabet(Index neuron) {
+  step_[neuron] = alphabet(neuron).step();
+  const float inverse = 0.5F / alphabet(neuron).step();
+  inverse_spacing_[neuron] = std::isfinite(inverse) ? inverse : 0.0F;
+}
+
+void Tile::set_visit(Visit visit) {
+  require(next_input_ == 0, "Tile::set_visit: before the first block");
+  require(visit.order.empty() || static_cast<Index>(visit.order.size()) == inputs_, "Tile::set_visit: all inputs");
+  visit_ = std::move(visit);
+  if (visit_.rounding == RoundingKind::soft) {
+    threshold_ = AlignedBuffer<float>(tile_width_);
+    for (Index j = 0; j < neurons(); ++j) threshold_[j] = static_cast<float>(visit_.threshold * alphabet(j).step());
+  }
+  if (visit_.rounding == RoundingKind::stochastic) {
+    seed_ = AlignedBuffer<std::uint64_t>(tile_width_);
+    for (Index j = 0; j < tile_width_; ++j)
+      seed_[j] = random_bits(visit_.seed, static_cast<std::uint64_t>(visit_.first_neuron + j));
   }
 }
 
 Index Tile::bytes(Index inputs, Index block_width, Index tile_width) {
-  return tile_width * (inputs * 5 + block_width * 9 + 12);
+  return tile_width * (inputs * 5 + block_width * 9 + 32);
 }
 
-void Tile::quantize_next(Index count, const float* G, const float* C, const float* inverse_norm, const float* P) {
+BlockOperands Tile::operands(Index count, const float* inverse_norm, const float* P) {
   require(next_input_ + count <= inputs_, "Tile: more inputs than the layer has");
-  for_squares(neurons(), count, [&](Index j, Index t) { W_[t * tile_width_ + j] = weights_[j * inputs_ + next_input_ + t]; });
   BlockOperands operands;
   operands.width = count;
   operands.neurons = tile_width_;
-  operands.G = G;
-  operands.C = C;
   operands.inverse_norm = inverse_norm;
-  operands.W = W_.data();
   operands.P = P;
   operands.step = step_.data();
   operands.inverse_spacing = inverse_spacing_.data();
   operands.levels = alphabets_.front().levels();
+  operands.rounding = visit_.rounding;
+  operands.threshold = threshold_.data();
+  operands.seed = seed_.data();
+  operands.first_counter = next_input_;
   operands.Q = Q_.data();
   operands.codes = block_codes_.data();
   operands.saturated = saturated_.data();
-  quantize_block(operands);
-  for_squares(neurons(), count, [&](Index j, Index t) { codes_[j * inputs_ + next_input_ + t] = block_codes_[t * tile_width_ + j]; });
+  return operands;
+}
+
+void Tile::copy_weights(Index first, Index count, float* W) const {
+  for_squares(neurons(), count, [&](Index j, Index t) { W[t * tile_width_ + j] = weights_[j * inputs_ + input_at(first + t)]; });
+}
+
+void Tile::copy_values(Index first, Index count, float* Q) const {
+  for_squares(neurons(), count, [&](Index j, Index t) {
+    Q[t * tile_width_ + j] = alphabet(j).value(codes_[j * inputs_ + input_at(first + t)]);
+  });
+}
+
+void Tile::store_codes(Index first, Index count) {
+  for_squares(neurons(), count, [&](Index j, Index t) {
+    codes_[j * inputs_ + input_at(first + t)] = block_codes_[t * tile_width_ + j];
+  });
+}
+
+void Tile::quantize_next(Index count, const float* G, const float* C, const float* inverse_norm, const float* P) {
+  BlockOperands block = operands(count, inverse_norm, P);
+  copy_weights(next_input_, count, W_.data());
+  block.G = G;
+  block.C = C;
+  block.W = W_.data();
+  quantize_block(block);
+  store_codes(next_input_, count);
   next_input_ += count;
+}
+
+void Tile::diffuse_next(Index count, const float* T, const float* inverse_norm, const float* V) {
+  BlockOperands block = operands(count, inverse_norm, V);
+  block.G = T;
+  block.diffuses = true;
+  block.E = W_.data();
+  quantize_block(block);
+  store_codes(next_input_, count);
+  next_input_ += count;
+}
+
+Index Tile::refine(Index first, Index count, const float* G, const float* inverse_norm, const float* P,
+                   const float* noise) {
+  require(finished() && first + count <= inputs_, "Tile::refine: a finished tile and inputs that it has");
+  copy_values(first, count, Q_.data());
+  for_squares(neurons(), count, [&](Index j, Index t) {
+    block_codes_[t * tile_width_ + j] = codes_[j * inputs_ + input_at(first + t)];
+  });
+  RefineOperands block;
+  block.width = count;
+  block.neurons = tile_width_;
+  block.G = G;
+  block.inverse_norm = inverse_norm;
+  block.P = P;
+  block.step = step_.data();
+  block.inverse_spacing = inverse_spacing_.data();
+  block.noise = noise;
+  block.levels = alphabets_.front().levels();
+  block.Q = Q_.data();
+  block.codes = block_codes_.data();
+  block.D = W_.data();
+  block.gain = gain_.data();
+  const Index changes = refine_block(block);
+  if (changes > 0) store_codes(first, count);
+  return changes;
+}
+
+void Tile::take(Index neuron, const Tile& other) {
+  require(other.inputs_ == inputs_ && other.neurons() == neurons(), "Tile::take: a tile of the same neurons");
+  alphabets_[static_cast<std::size_t>(neuron)] = other.alphabet(neuron);
+  set_alphabet(neuron);
+  std::copy_n(other.codes_.data() + neuron * inputs_, inputs_, codes_.data() + neuron * inputs_);
+  saturated_[neuron] = other.saturated_[neuron];
+}
+
+double Tile::gain() const {
+  double sum = 0;
+  for (Index j = 0; j < neurons(); ++j) sum += gain_[j];
+  return sum;
 }
 
 Index Tile::saturated() const {

@@ -22,6 +22,11 @@ using ConstRows = Eigen::Map<const Matrix, Eigen::Aligned64>;
 // Rows of U that are formed at once from both outputs: a tile of 256 neurons then stays in a second-level cache.
 constexpr Index difference_rows = 256;
 
+// What rounding in single precision may do to ⟨Xq_t, u⟩, in units of ‖Xq_t‖·‖u‖.
+constexpr float norm_noise = 0x1p-18F;
+// Norms of chunks are added in 64-bit integers.
+constexpr int norm_bits = 61;
+
 }  // namespace
 
 TilePath::TilePath(const PathShape& shape, Index tile_width, std::vector<Alphabet> alphabets)
@@ -33,12 +38,16 @@ TilePath::TilePath(const PathShape& shape, Index tile_width, std::vector<Alphabe
       P_(tile_width * shape.block_width),
       D_(tile_width * shape.block_width * 2),
       partial_(tile_width * shape.block_width),
-      sum_(shape.block_width, tile_width) {}
+      sum_(shape.block_width, tile_width),
+      chunk_norms_(shape.chunk_count() * tile_width),
+      squared_norm_(tile_width),
+      noise_(tile_width) {}
 
 Index TilePath::bytes(const PathShape& shape, Index tile_width) {
   const bool apart = shape.keeps_outputs && !shape.shared;
   const Index rows = shape.stride() * (shape.keeps_outputs ? 2 : 1) + (apart ? difference_rows : 0);
-  return Tile::bytes(shape.inputs, shape.block_width, tile_width) + tile_width * (rows + shape.block_width * 4) * 4 +
+  return Tile::bytes(shape.inputs, shape.block_width, tile_width) + tile_width * (rows + shape.block_width * 4 + 3) * 4 +
+         shape.chunk_count() * tile_width * 8 +
          FixedPointSum::bytes(shape.block_width, tile_width);
 }
 
@@ -50,7 +59,7 @@ void TilePath::project(const InputBlock& block) {
     row_exponents.push_back(
         bound_exponent(block.quantized_bound(t) * residual_bound_ * static_cast<double>(shape_.samples)));
   sum_.start(row_exponents, std::vector<int>(static_cast<std::size_t>(width), 0));
-  if (tile_.next_input() == 0) return;  // U is zero
+  if (!is_sweeping_ && tile_.next_input() == 0) return;  // U is zero
   for (Index chunk = 0; chunk < shape_.chunk_count(); ++chunk) {
     project_chunk(block, shape_.offset(chunk), shape_.padded_rows(chunk));
     sum_.add(partial_.data(), width);
@@ -85,6 +94,7 @@ void TilePath::quantize(const InputBlock& block) {
   const Index width = tile_.width();
   for (Index t = 0; t < block.count(); ++t)
     for (Index j = 0; j < width; ++j) P_[t * width + j] = static_cast<float>(sum_.value(t, j));
+  if (is_sweeping_) return refine(block);
   tile_.quantize_next(block.count(), block.G(), block.C(), block.inverse_norm(), P_.data());
   update_residual(block);
   widen_residual_bound(block);
@@ -124,11 +134,84 @@ void TilePath::add_product(const float* inputs, Index depth, const float* values
   }
 }
 
-void TilePath::widen_residual_bound(const InputBlock& block) {
+/// U −= Xq ΔQ, or Vq += Xq ΔQ where both outputs are kept; nothing where no weight of the tile changed.
+void TilePath::refine(const InputBlock& block) {
+  const Index values = block.count() * tile_.width();
+  const Index changes =
+      tile_.refine(next_input_, block.count(), block.G(), block.inverse_norm(), P_.data(), noise_.data());
+  next_input_ += block.count();
+  if (changes == 0) return;
+  changes_ += changes;
+  float* D = D_.data();
+  const float sign = quantized_.size() > 0 ? 1.0F : -1.0F;
+  for (Index i = 0; i < values; ++i) D[i] = sign * tile_.D()[i];
+  add_product(block.quantized(), block.count(), D, quantized_.size() > 0 ? quantized_.data() : U_.data());
+  for (Index t = 0; t < block.count(); ++t) residual_bound_ += largest(D, t) * block.quantized_bound(t);
+}
+
+void TilePath::begin_sweep() {
+  require(finished(), "TilePath::begin_sweep: the path is finished");
+  is_sweeping_ = true;
+  next_input_ = 0;
+  changes_ = 0;
+  for (Index j = 0; j < neurons(); ++j) noise_[j] = norm_noise * static_cast<float>(std::sqrt(squared_norm_[j]));
+}
+
+void TilePath::measure_norms() {
   const Index width = tile_.width();
-  const auto largest = [&](const float* values, Index t) {
-    return static_cast<double>(Eigen::Map<const Eigen::ArrayXf>(values + t * width, width).abs().maxCoeff());
+  for (Index chunk = 0; chunk < shape_.chunk_count(); ++chunk) {
+    double* norms = chunk_norms_.data() + chunk * width;
+    std::fill_n(norms, width, 0.0);
+    for (Index i = 0; i < rows_of(chunk); ++i) {
+      const Index at = (shape_.offset(chunk) + i) * width;
+      for (Index j = 0; j < width; ++j) {
+        const float u = quantized_.size() > 0 ? analog_[at + j] - quantized_[at + j] : U_[at + j];
+        norms[j] += static_cast<double>(u) * static_cast<double>(u);
+      }
+    }
+  }
+}
+
+/// Chunks are added in fixed point, in units from the largest of them.
+void TilePath::join_norms(RowReducer& reducer) {
+  const Index width = tile_.width();
+  std::vector<double> largest_chunk(static_cast<std::size_t>(width), 0.0);
+  for (Index i = 0; i < chunk_norms_.size(); ++i) {
+    double& bound = largest_chunk[static_cast<std::size_t>(i % width)];
+    bound = std::max(bound, chunk_norms_[i]);
+  }
+  reducer.max(largest_chunk);
+  std::vector<int> exponents;
+  for (const double bound : largest_chunk)
+    exponents.push_back(bound_exponent(bound * static_cast<double>(shape_.chunk_total())));
+  std::vector<std::int64_t> sums(static_cast<std::size_t>(width), 0);
+  for (Index i = 0; i < chunk_norms_.size(); ++i)
+    sums[static_cast<std::size_t>(i % width)] += static_cast<std::int64_t>(
+        std::ldexp(chunk_norms_[i], norm_bits - exponents[static_cast<std::size_t>(i % width)]));
+  reducer.sum(sums);
+  for (Index j = 0; j < width; ++j)
+    squared_norm_[j] = std::ldexp(static_cast<double>(sums[static_cast<std::size_t>(j)]),
+                                  exponents[static_cast<std::size_t>(j)] - norm_bits);
+}
+
+void TilePath::take(Index neuron, const TilePath& other) {
+  require(other.U_.size() == U_.size() && other.analog_.size() == analog_.size(), "TilePath::take: a path of the same shape");
+  tile_.take(neuron, other.tile_);
+  const auto copy_column = [&](AlignedBuffer<float>& to, const AlignedBuffer<float>& from) {
+    for (Index at = neuron; at < to.size(); at += tile_.width()) to[at] = from[at];
   };
+  copy_column(U_, other.U_);
+  copy_column(analog_, other.analog_);
+  copy_column(quantized_, other.quantized_);
+  squared_norm_[neuron] = other.squared_norm_[neuron];
+  residual_bound_ = std::max(residual_bound_, other.residual_bound_);
+}
+
+double TilePath::largest(const float* values, Index t) const {
+  return static_cast<double>(Eigen::Map<const Eigen::ArrayXf>(values + t * tile_.width(), tile_.width()).abs().maxCoeff());
+}
+
+void TilePath::widen_residual_bound(const InputBlock& block) {
   for (Index t = 0; t < block.count(); ++t)
     residual_bound_ += largest(tile_.W(), t) * block.analog_bound(t) + largest(tile_.Q(), t) * block.quantized_bound(t);
 }

@@ -104,6 +104,13 @@ void QuantizedFile::write_alphabets(const std::string& name, Index first_neuron,
   hdf5::write_box(step_set.id(), H5T_NATIVE_FLOAT, {first_neuron}, {count}, step.data(), where, transfer.id());
 }
 
+void QuantizedFile::write_vector(const std::string& tensor, Index first, std::span<const float> values) {
+  const std::string where = partial_path_.string();
+  const hdf5::Handle dataset = hdf5::open_dataset(file_.id(), "tensors/" + tensor, where);
+  hdf5::write_box(dataset.id(), H5T_NATIVE_FLOAT, {first}, {static_cast<Index>(values.size())}, values.data(),
+                  where + ":/tensors/" + tensor, independent_transfer().id());
+}
+
 void QuantizedFile::flush() {
   file_.flush(comm_);
   comm_.barrier();

@@ -29,9 +29,9 @@ struct ConfigKey {
 /// The table as Markdown, as it stands in the README.
 [[nodiscard]] std::string config_markdown();
 
-enum class Method { gpfq, msq };
+enum class Method { gpfq, spfq, optq, qronos, msq };
 enum class FormChoice { automatic, residual, gram };
-enum class RadiusKind { median, max, value };
+enum class RadiusKind { median, max, value, search };
 
 /// How the radius r of an alphabet is found.
 struct RadiusRule {
@@ -39,6 +39,8 @@ struct RadiusRule {
   std::optional<double> scale;  ///< C; default_scale() where not given
   double value = 0;             ///< for RadiusKind::value
   bool per_neuron = false;
+  int candidates = 5;           ///< for RadiusKind::search: radii tried, a geometric sequence down from C·max|w|
+  double span = 4;              ///< ... the largest over the smallest
 };
 
 /// What quantizes one layer.
@@ -48,6 +50,17 @@ struct LayerSettings {
   int levels = 3;
   RadiusRule radius;
   FormChoice form = FormChoice::automatic;
+  int sweeps = 0;                  ///< at most, after the path
+  bool orders_by_activation = false;
+  double threshold = 0;            ///< λ of the sparse path, in steps
+  double damping = 0.01;           ///< of optq and qronos, in units of the mean of H's diagonal
+  std::uint64_t seed = 0;          ///< of spfq
+  bool corrects_bias = false;
+
+  /// True for methods that need N×N matrices of a layer.
+  [[nodiscard]] bool diffuses() const { return method == Method::optq || method == Method::qronos; }
+  /// Radii tried.
+  [[nodiscard]] int candidates() const { return radius.kind == RadiusKind::search ? radius.candidates : 1; }
   /// C as given, else the paper's best for median (3 up to 4 levels, 4 up to 8, 5 beyond), 1 for max.
   [[nodiscard]] double scale() const;
 };

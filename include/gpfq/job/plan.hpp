@@ -12,6 +12,7 @@
 #include "gpfq/base/shard_plan.hpp"
 #include "gpfq/job/config.hpp"
 #include "gpfq/net/propagate.hpp"
+#include "gpfq/quant/gram_path.hpp"
 #include "gpfq/quant/input_block.hpp"
 
 namespace gpfq::job {
@@ -30,6 +31,16 @@ struct LayerPlan {
   Method method = Method::gpfq;
   Form form = Form::residual;
   std::string reason;      ///< of the form
+  int candidates = 1;      ///< radii tried
+  bool searches_layer = false;  ///< one of them for all neurons, else for each
+  int sweeps = 0;          ///< at most
+  bool diffuses = false;   ///< optq, qronos
+  bool corrects_target = false;  ///< qronos
+  bool orders_by_activation = false;
+  bool corrects_bias = false;
+  double threshold = 0;    ///< λ of the sparse path, in steps
+  double damping = 0;
+  std::uint64_t rounding_seed = 0;  ///< of stochastic rounding
   bool is_conv = false;
   bool channelwise = false;
   Index inputs = 0;        ///< weights per neuron (filter)
@@ -50,12 +61,18 @@ struct LayerPlan {
   Index window_samples = 0;       ///< Gram form: samples whose inputs must be at hand for a chunk of rows
   Index window_sample_bytes = 0;  ///< ... and memory of one of them
 
+  /// Gram form: what is kept of one problem's products. Both triangles serve whatever comes after the path.
+  [[nodiscard]] quant::GramExtent gram_extent() const;
+  /// True where the job needs XqᵀU after the first pass.
+  [[nodiscard]] bool measures() const { return candidates > 1 || sweeps > 0; }
+
   [[nodiscard]] Index tiles_per_problem() const { return ceil_div(problem_neurons, tile_width); }
   [[nodiscard]] Index tile_count() const { return problems * tiles_per_problem(); }
 
   template <class Archive>
   void serialize(Archive& archive, unsigned /*version*/) {
-    archive& node& name& tensor& quantized& method& form& reason& is_conv& channelwise& inputs& neurons& rows_per_sample& patch_seed&
+    archive& node& name& tensor& quantized& method& form& reason& candidates& searches_layer& sweeps& diffuses& corrects_target& orders_by_activation& corrects_bias&
+        threshold& damping& rounding_seed& path.sums_columns& is_conv& channelwise& inputs& neurons& rows_per_sample& patch_seed&
         problems& problem_neurons& groups& path.samples& path.inputs& path.block_width& path.sample_chunk& path.shared&
             path.keeps_outputs& tile_width& next_cut& flops& shared_bytes& tile_bytes& piece_bytes& thread_bytes& window_samples& window_sample_bytes;
   }

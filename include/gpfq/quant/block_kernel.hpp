@@ -11,6 +11,13 @@ namespace gpfq::quant {
 /// Neurons that the kernel works on at once; tiles are padded to it.
 inline constexpr Index kernel_lanes = 16;
 
+/// How an argument z becomes a level.
+enum class RoundingKind {
+  nearest,     ///< the nearest level
+  stochastic,  ///< the level above with probability the fractional part of z in spacings, else the one below
+  soft         ///< the level nearest to sign(z)·max(|z| − λ, 0)
+};
+
 /// Operands of quantize_block. Matrices over inputs and neurons are b×n, row-major, packed: the n
 /// neurons of one input are contiguous.
 struct BlockOperands {
@@ -24,6 +31,12 @@ struct BlockOperands {
   const float* step = nullptr;         ///< n    step of each neuron's alphabet
   const float* inverse_spacing = nullptr;  ///< n  1/(2·step); 0 where the step is 0
   int levels = 0;                      ///< M
+  RoundingKind rounding = RoundingKind::nearest;
+  const float* threshold = nullptr;    ///< n    λ of each neuron, for soft
+  const std::uint64_t* seed = nullptr; ///< n    of each neuron, for stochastic
+  Index first_counter = 0;             ///< of the block's first input among a neuron's random numbers
+  bool diffuses = false;               ///< the sums over s take c_s − q_s in place of q_s, and no W
+  float* E = nullptr;                  ///< b×n  out, where it diffuses: c_t − q_t
   float* Q = nullptr;                  ///< b×n  out: quantized values
   std::uint8_t* codes = nullptr;       ///< b×n  out: codes
   std::int32_t* saturated = nullptr;   ///< n    in/out: arguments more than half a spacing beyond the last level
@@ -33,9 +46,36 @@ struct BlockOperands {
 ///
 ///   c_t = P_t + Σ_{s≤t} C_ts w_s − Σ_{s<t} G_ts q_s,   q_t = nearest(c_t / G_tt)
 /// Source: Lybrand & Saab, JMLR 22(156), 2021 (the path); the blocking is ours, README "Architecture".
-/// A dead direction takes the level nearest zero.
+/// A dead direction takes the level nearest zero. With `diffuses`, the recursion of error diffusion (GPTQ: Frantar et
+/// al., ICLR 2023) for factors whose diagonal is 1:  c_t = P_t − Σ_{s<t} G_ts (c_s − q_s),  q_t = nearest(c_t).
 ///
 /// @throws Error (fault) when neurons is not a multiple of kernel_lanes.   Cost: 2·b²·n flops.
 void quantize_block(const BlockOperands& block);
+
+/// Operands of refine_block, laid out as those of BlockOperands.
+struct RefineOperands {
+  Index width = 0;
+  Index neurons = 0;
+  const float* G = nullptr;
+  const float* inverse_norm = nullptr;
+  const float* P = nullptr;                ///< b×n  XqᵀU at block entry
+  const float* step = nullptr;
+  const float* inverse_spacing = nullptr;
+  const float* noise = nullptr;            ///< n    of P_t in units of ‖Xq_t‖: what rounding may have done to it
+  int levels = 0;
+  float* Q = nullptr;                      ///< b×n  in/out: quantized values
+  std::uint8_t* codes = nullptr;           ///< b×n  in/out: codes
+  float* D = nullptr;                      ///< b×n  out: new values less old ones
+  double* gain = nullptr;                  ///< n    in/out: what the changes took off ‖u‖²
+};
+
+/// Visits the inputs of one block again, with the residual of all inputs at hand:
+///
+///   c_t = P_t − Σ_{s<t} G_ts (q_s^new − q_s^old),   q_t ← nearest(q_t + c_t / G_tt)
+/// Each change of q_t by d takes d (2 c_t − d G_tt) off ‖u‖². A level is left only where that exceeds what rounding in
+/// single precision may have made of c_t, so that no change raises ‖u‖.
+///
+/// @returns weights that changed.   @throws Error (fault) as quantize_block.   Cost: b²·n flops.
+Index refine_block(const RefineOperands& block);
 
 }  // namespace gpfq::quant

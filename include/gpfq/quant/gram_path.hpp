@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -14,12 +15,21 @@
 
 namespace gpfq::quant {
 
+/// What of G and C is kept.
+struct GramExtent {
+  Index inputs = 0;           ///< N
+  Index panel_width = 0;      ///< b
+  bool shared = false;        ///< X = Xq, so that C = G is kept once
+  bool whole = false;         ///< both triangles, for whoever comes after the path
+  bool sums_columns = false;  ///< Σ_i Xq_it and Σ_i X_it beside them
+};
+
 /// Lower triangles of G and C in panels of b columns. Panel p holds the columns s = p·b .. of the rows
-/// t = p·b .. N−1; entry (t, s) lies at (t − p·b)·w + (s − p·b), w the panel's width.
+/// t = p·b .. N−1; entry (t, s) lies at (t − p·b)·w + (s − p·b), w the panel's width. Whole, it holds the rows
+/// t = 0 .. too, at the same places before that.
 class GramProducts {
  public:
-  /// @param inputs  N   @param panel_width  b   @param shared  X = Xq, so that C = G is kept once
-  GramProducts(Index inputs, Index panel_width, bool shared);
+  explicit GramProducts(const GramExtent& extent);
 
   /// Starts the sums. @param quantized_bounds, analog_bounds  max|Xq_t| and max|X_t| over all rows of all ranks
   /// @param samples  rows of all ranks
@@ -29,31 +39,45 @@ class GramProducts {
   void add(const float* Xq, const float* X, Index rows, Index stride, int threads);
   /// Sums over the rows of all ranks and turns them into numbers; the sums' memory is given back.
   void finish(RowReducer& reducer);
+  /// Puts the inputs, of whole products, in the order of falling ‖Xq_t‖, those of equal norm as they are.
+  /// @returns the input that now is t-th.
+  std::vector<Index> order_by_norm();
 
-  [[nodiscard]] Index inputs() const { return inputs_; }
-  [[nodiscard]] Index panel_width() const { return panel_width_; }
-  [[nodiscard]] Index panel_count() const { return ceil_div(inputs_, panel_width_); }
-  [[nodiscard]] Index width_of(Index panel) const { return std::min(panel_width_, inputs_ - panel * panel_width_); }
-  [[nodiscard]] const float* G(Index panel) const { return G_[static_cast<std::size_t>(panel)].data(); }
-  [[nodiscard]] const float* C(Index panel) const {
-    return shared_ ? G(panel) : C_[static_cast<std::size_t>(panel)].data();
-  }
+  [[nodiscard]] Index inputs() const { return extent_.inputs; }
+  [[nodiscard]] bool is_shared() const { return extent_.shared; }
+  [[nodiscard]] Index panel_width() const { return extent_.panel_width; }
+  [[nodiscard]] Index panel_count() const { return ceil_div(inputs(), panel_width()); }
+  [[nodiscard]] Index width_of(Index panel) const { return std::min(panel_width(), inputs() - panel * panel_width()); }
+  [[nodiscard]] const float* G(Index panel) const { return from_diagonal(G_, panel); }
+  [[nodiscard]] const float* C(Index panel) const { return from_diagonal(extent_.shared ? G_ : C_, panel); }
+  /// The panel from its row 0 on, of whole products: N×w.
+  [[nodiscard]] const float* whole_G(Index panel) const { return G_[static_cast<std::size_t>(panel)].data(); }
+  [[nodiscard]] const float* whole_C(Index panel) const { return (extent_.shared ? G_ : C_)[static_cast<std::size_t>(panel)].data(); }
+  /// Sums of the columns of Xq, then of X where it differs, in the inputs' own order; empty unless asked for.
+  [[nodiscard]] std::span<const double> column_sums() const { return column_sums_; }
   [[nodiscard]] const float* inverse_norm() const { return inverse_norm_.data(); }
   /// Inputs whose column of Xq is zero (or whose squared norm is below float32's range).
   [[nodiscard]] Index dead_count() const;
 
   /// Bytes that an object of these extents holds at most.
-  [[nodiscard]] static Index bytes(Index inputs, Index panel_width, bool shared);
+  [[nodiscard]] static Index bytes(const GramExtent& extent);
 
  private:
-  Index inputs_;
-  Index panel_width_;
-  bool shared_;
+  using Panels = std::vector<AlignedBuffer<float>>;
+  [[nodiscard]] const float* from_diagonal(const Panels& panels, Index panel) const {
+    return panels[static_cast<std::size_t>(panel)].data() +
+           (extent_.whole ? panel * panel_width() * width_of(panel) : 0);
+  }
+  void reorder(const std::vector<Index>& order, Panels& panels) const;
+
+  GramExtent extent_;
   std::vector<FixedPointSum> G_sums_;
   std::vector<FixedPointSum> C_sums_;
-  std::vector<AlignedBuffer<float>> G_;
-  std::vector<AlignedBuffer<float>> C_;
+  Panels G_;
+  Panels C_;
   AlignedBuffer<float> inverse_norm_;
+  std::optional<ColumnSums> columns_;
+  std::vector<double> column_sums_;
 };
 
 /// Greedy path of a tile in Gram form: for each panel quantize_block on its diagonal block, then

@@ -24,6 +24,7 @@ struct PathShape {
   Index sample_chunk = 2048;  ///< rows of one product
   bool shared = false;        ///< X = Xq
   bool keeps_outputs = false; ///< XW and XqQ are kept for whoever comes next
+  bool sums_columns = false;  ///< Σ_i Xq_it and Σ_i X_it are formed beside G and C
   Index first_chunk = 0;      ///< of the rows here
   Index local_chunks = -1;    ///< chunks here; -1: all
 
@@ -54,6 +55,20 @@ class RowReducer {
   virtual ~RowReducer() = default;
   virtual void sum(std::span<std::int64_t> /*values*/) {}
   virtual void max(std::span<double> /*values*/) {}
+};
+
+/// Adds the entries of columns, chunk by chunk, in 64-bit integers: the same sums whoever has which chunks.
+class ColumnSums {
+ public:
+  /// @param bounds  max|x| of each column over all rows   @param samples  rows of all ranks
+  ColumnSums(std::span<const double> bounds, Index samples);
+  void add(Index column, const float* values, Index rows);
+  /// Sums over the rows of all ranks.
+  [[nodiscard]] std::vector<double> finish(RowReducer& reducer);
+
+ private:
+  std::vector<int> exponents_;
+  std::vector<std::int64_t> sums_;
 };
 
 /// 1/‖Xq_t‖², or 0 where the direction is dead: a norm that underflows cannot be told from zero in single precision.
@@ -99,6 +114,8 @@ class InputBlock {
   [[nodiscard]] double analog_bound(Index t) const {
     return bounds_[static_cast<std::size_t>(shape_.shared ? t : count_ + t)];
   }
+  /// Sums over all rows of the columns of Xq, then of X where it differs, where the shape asks for them.
+  [[nodiscard]] std::span<const double> column_sums() const { return column_sums_; }
   /// Inputs of the block whose column of Xq is zero (or whose squared norm is below float32's range).
   [[nodiscard]] Index dead_count() const;
 
@@ -109,6 +126,7 @@ class InputBlock {
 
  private:
   void add_products(Range chunks, int threads);
+  void sum_columns(Range chunks, RowReducer& reducer);
 
   PathShape shape_;
   Index count_ = 0;
@@ -118,6 +136,7 @@ class InputBlock {
   AlignedBuffer<float> C_;
   AlignedBuffer<float> inverse_norm_;
   FixedPointSum sum_;
+  std::vector<double> column_sums_;
   std::vector<double> bounds_;  ///< of the columns of Xq, then of X
 };
 

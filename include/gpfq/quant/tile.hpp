@@ -9,8 +9,18 @@
 
 #include "gpfq/base/aligned_buffer.hpp"
 #include "gpfq/quant/alphabet.hpp"
+#include "gpfq/quant/block_kernel.hpp"
 
 namespace gpfq::quant {
+
+/// How a tile's arguments are rounded, and in which order its inputs are visited.
+struct Visit {
+  RoundingKind rounding = RoundingKind::nearest;
+  double threshold = 0;            ///< λ in steps of each neuron's alphabet, for soft
+  std::uint64_t seed = 0;          ///< of the layer, for stochastic: neuron j's is random_bits(seed, first_neuron + j)
+  Index first_neuron = 0;
+  std::vector<Index> order;        ///< input visited t-th; empty: as they are
+};
 
 /// A tile of neurons on its way through the inputs.
 class Tile {
@@ -21,6 +31,9 @@ class Tile {
   /// @param alphabets    one per real neuron, of equal level count
   Tile(Index inputs, Index block_width, Index tile_width, std::vector<Alphabet> alphabets);
 
+  /// Before the first block. Codes and weights stay in the inputs' own order.
+  void set_visit(Visit visit);
+
   /// Real neurons × N weights, row-major: to be filled before the first block.
   [[nodiscard]] std::span<float> weights() { return weights_.span().first(real_values()); }
   /// Real neurons × N codes, row-major.
@@ -28,10 +41,25 @@ class Tile {
 
   /// Quantizes the next `count` inputs. @param G, C, inverse_norm  as in BlockOperands   @param P  count×n
   void quantize_next(Index count, const float* G, const float* C, const float* inverse_norm, const float* P);
+  /// The same by error diffusion. @param T  count×count, lower triangle, diagonal 1   @param V  count×n, target less
+  /// what earlier inputs diffused
+  void diffuse_next(Index count, const float* T, const float* inverse_norm, const float* V);
+  /// Visits `count` inputs from `first` on again, as refine_block; the tile is finished. @returns changed weights.
+  Index refine(Index first, Index count, const float* G, const float* inverse_norm, const float* P, const float* noise);
+  /// Weights (or quantized values) of some inputs as the blocks have them: count×n, the n neurons of an input contiguous.
+  void copy_weights(Index first, Index count, float* W) const;
+  void copy_values(Index first, Index count, float* Q) const;
+  /// Neuron j becomes what it is in another tile of the same neurons: alphabet and codes.
+  void take(Index neuron, const Tile& other);
 
   /// Weights and quantized values of the block that was done last, count×n, the n neurons of an input contiguous.
   [[nodiscard]] const float* W() const { return W_.data(); }
   [[nodiscard]] const float* Q() const { return Q_.data(); }
+  /// What the last diffuse_next() left over (c − q), or what the last refine() changed; count×n.
+  [[nodiscard]] const float* D() const { return W_.data(); }
+  /// What refine() has taken off ‖U‖²_F so far.
+  [[nodiscard]] double gain() const;
+  [[nodiscard]] const Alphabet& alphabet(Index neuron) const { return alphabets_[static_cast<std::size_t>(neuron)]; }
 
   [[nodiscard]] Index neurons() const { return static_cast<Index>(alphabets_.size()); }
   [[nodiscard]] Index width() const { return tile_width_; }
@@ -46,11 +74,16 @@ class Tile {
   [[nodiscard]] static Index bytes(Index inputs, Index block_width, Index tile_width);
 
  private:
+  [[nodiscard]] BlockOperands operands(Index count, const float* inverse_norm, const float* P);
+  void set_alphabet(Index neuron);
+  [[nodiscard]] Index input_at(Index t) const { return visit_.order.empty() ? t : visit_.order[static_cast<std::size_t>(t)]; }
+  void store_codes(Index first, Index count);
   [[nodiscard]] std::size_t real_values() const { return static_cast<std::size_t>(neurons() * inputs_); }
 
   Index inputs_;
   Index tile_width_;
   std::vector<Alphabet> alphabets_;
+  Visit visit_;
   Index next_input_ = 0;
   AlignedBuffer<float> weights_;
   AlignedBuffer<std::uint8_t> codes_;
@@ -60,6 +93,9 @@ class Tile {
   AlignedBuffer<float> step_;
   AlignedBuffer<float> inverse_spacing_;
   AlignedBuffer<std::int32_t> saturated_;
+  AlignedBuffer<float> threshold_;     ///< of soft rounding
+  AlignedBuffer<std::uint64_t> seed_;  ///< of stochastic rounding
+  AlignedBuffer<double> gain_;
 };
 
 }  // namespace gpfq::quant

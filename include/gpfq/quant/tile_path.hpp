@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "gpfq/base/aligned_buffer.hpp"
@@ -24,7 +25,8 @@ struct TileStatistics {
 ///
 /// For each block:  P = XqᵀU;  codes by quantize_block;  U += X W − Xq Q  (one product).
 /// Cost per block: 6·m·b·n flops (4 where X = Xq). Where the shape says so, the outputs XW and XqQ are kept beside U
-/// or instead of it (U = XW − XqQ), for 6·m·b·n flops in either case and the memory of one more U.
+/// or instead of it (U = XW − XqQ), for 6·m·b·n flops in either case and the memory of one more U. A sweep takes
+/// 4·m·b·n per block.
 class TilePath {
  public:
   /// @param tile_width  neurons of a full tile, a multiple of kernel_lanes
@@ -48,6 +50,23 @@ class TilePath {
   }
 
   [[nodiscard]] bool finished() const { return tile_.finished(); }
+
+  // A finished tile may be swept again over all blocks, with the residual of all inputs at hand: project() and
+  // quantize() as before, the latter by refine_block, with U −= Xq ΔQ. Blocks need hold Xq only.
+
+  /// Sums ‖u‖² of each neuron over the rows here; join_norms() then over those of all ranks, which call it in step.
+  void measure_norms();
+  void join_norms(RowReducer& reducer);
+  /// ‖u‖² of a neuron as measured last, the same on any grid.
+  [[nodiscard]] double squared_norm(Index neuron) const { return squared_norm_[neuron]; }
+  /// Before a sweep, after the norms are known.
+  void begin_sweep();
+  /// Weights that the sweep has changed so far.
+  [[nodiscard]] Index changes() const { return changes_; }
+  /// Neuron j becomes what it is in another path of the same neurons (with another alphabet).
+  void take(Index neuron, const TilePath& other);
+  void set_visit(Visit visit) { tile_.set_visit(std::move(visit)); }
+
   /// The residual of one neuron over the rows here, in order.
   [[nodiscard]] std::vector<float> residual(Index neuron) const;
   /// Rows of the i-th chunk here, without padding.
@@ -65,6 +84,9 @@ class TilePath {
   void update_residual(const InputBlock& block);
   void add_product(const float* inputs, Index depth, const float* values, float* rows);
   void widen_residual_bound(const InputBlock& block);
+  void refine(const InputBlock& block);
+  /// max|x| of row t of a block of values.
+  [[nodiscard]] double largest(const float* values, Index t) const;
 
   PathShape shape_;
   Tile tile_;
@@ -77,6 +99,12 @@ class TilePath {
   AlignedBuffer<float> D_;  ///< 2b×n: −Q above W, or W − Q where X = Xq
   AlignedBuffer<float> partial_;
   FixedPointSum sum_;
+  bool is_sweeping_ = false;
+  Index next_input_ = 0;  ///< of a sweep
+  Index changes_ = 0;
+  AlignedBuffer<double> chunk_norms_;   ///< ‖u‖² of each neuron by chunk here
+  AlignedBuffer<double> squared_norm_;
+  AlignedBuffer<float> noise_;          ///< what rounding may do to an entry of P, in units of ‖Xq_t‖
 };
 
 }  // namespace gpfq::quant

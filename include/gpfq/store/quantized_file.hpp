@@ -35,6 +35,8 @@ class QuantizedFile : public net::Parameters {
   /// Radius and step of this rank's neurons. Independent.
   void write_alphabets(const std::string& layer, Index first_neuron, std::span<const float> radius,
                        std::span<const float> step);
+  /// Some values of a vector that stays float, in place of the model's. Independent.
+  void write_vector(const std::string& tensor, Index first, std::span<const float> values);
   /// Makes what all ranks wrote readable by all. Collective.
   void flush();
   /// Decoded codes of quantized layers, float tensors otherwise. Independent; after flush().

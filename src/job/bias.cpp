@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Means are linear in the inputs' sums, which the path's pass over the inputs brings along.
+#include "job/bias.hpp"
+
+#include <algorithm>
+
+#include "gpfq/base/error.hpp"
+
+namespace gpfq::job {
+namespace {
+
+constexpr Index slab_floats = Index{1} << 20;
+
+}  // namespace
+
+int add_missing_biases(net::Model& model, const Config& config) {
+  int added = 0;
+  for (net::Node& node : model.graph.nodes) {
+    if (!net::is_linear(node.op) || node.has_parameter("bias")) continue;
+    const LayerSettings settings = config.settings_for(node.name);
+    if (settings.skip || !settings.corrects_bias || settings.method == Method::msq) continue;
+    const Shape shape{model.graph.tensor_shape(node.parameters.at("weight")).front()};
+    const std::string name = node.name + ".bias";
+    if (model.graph.tensors.count(name) != 0)
+      throw_input("model: tensor '{}' is in the way of a bias for layer '{}', expected no such tensor or "
+                  "'quantization.bias_correction' false",
+                  name, node.name);
+    node.parameters["bias"] = name;
+    model.graph.tensors[name] = shape;
+    model.tensors[name] = net::make_source(shape, std::vector<float>(static_cast<std::size_t>(shape.front()), 0.0F));
+    ++added;
+  }
+  return added;
+}
+
+void correct_bias(const net::Graph& graph, const LayerPlan& layer, const net::Parameters& analog,
+                  store::QuantizedFile& result, Range neurons, std::span<const float> W, std::span<const float> Q,
+                  const std::vector<std::vector<double>>& column_sums) {
+  const std::string& tensor = graph.node(layer.node).parameters.at("bias");
+  std::vector<float> bias(static_cast<std::size_t>(neurons.size()));
+  analog.read_rows(tensor, neurons.begin, neurons.size(), bias.data());
+  const Index per_group = layer.problems / layer.groups;  // problems that a neuron's inputs fall into
+  const Index N = layer.path.inputs;
+  for (Index j = 0; j < neurons.size(); ++j) {
+    const Index group = (neurons.begin + j) / (layer.neurons / layer.groups);
+    double mean = 0;
+    for (Index part = 0; part < per_group; ++part) {
+      const double* of_Xq = column_sums.at(static_cast<std::size_t>(group * per_group + part)).data();
+      const double* of_X = layer.path.shared ? of_Xq : of_Xq + N;
+      const auto first = static_cast<std::size_t>(j * layer.inputs + part * N);
+      for (Index t = 0; t < N; ++t) {
+        const std::size_t at = first + static_cast<std::size_t>(t);
+        mean += of_X[t] * static_cast<double>(W[at]) - of_Xq[t] * static_cast<double>(Q[at]);
+      }
+    }
+    float& b = bias[static_cast<std::size_t>(j)];
+    b = static_cast<float>(b + mean / static_cast<double>(layer.path.samples));
+  }
+  result.write_vector(tensor, neurons.begin, bias);
+}
+
+void correct_stored_bias(const net::Graph& graph, const LayerPlan& layer, const net::Parameters& analog,
+                         store::QuantizedFile& result, Range neurons,
+                         const std::vector<std::vector<double>>& column_sums) {
+  const Index rows = std::max<Index>(1, slab_floats / layer.inputs);
+  for (Index first = neurons.begin; first < neurons.end; first += rows) {
+    const Range part{first, std::min(neurons.end, first + rows)};
+    std::vector<float> W(static_cast<std::size_t>(part.size() * layer.inputs));
+    std::vector<float> Q(W.size());
+    analog.read_rows(layer.tensor, part.begin, part.size(), W.data());
+    result.read_rows(layer.tensor, part.begin, part.size(), Q.data());
+    correct_bias(graph, layer, analog, result, part, W, Q, column_sums);
+  }
+}
+
+}  // namespace gpfq::job
