@@ -72,7 +72,7 @@ void write_layer(const std::filesystem::path& folder, const BenchOptions& option
     layer["quantized_inputs"] = {{"file", "quantized_inputs.npy"}};
   }
   const Json config = {{"layers", {layer}},
-                       {"quantization", {{"levels", options.levels}, {"block", options.shape.block}}},
+                       {"quantization", {{"preset", "paper"}, {"levels", options.levels}, {"block", options.shape.block}}},
                        {"memory_per_rank", options.memory_per_rank},
                        {"threads", options.threads},
                        {"output", "run"}};

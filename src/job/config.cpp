@@ -19,6 +19,8 @@ namespace {
 
 constexpr std::streamoff largest_config_bytes = 16 << 20;
 constexpr int deepest_config = 32;
+// From the README's table: further sweeps gain less than a third of what these do.
+constexpr int default_sweeps = 4;
 constexpr double max_threshold = 256;
 
 /// Parses JSON with comments, no deeper than configs are: printing and reading recurse.
@@ -32,6 +34,12 @@ Json parse_json(const std::string& text, const std::string& where) {
 
 RadiusRule parse_radius(const Json& settings, RadiusRule rule, const std::string& prefix) {
   const Json root = {{"radius", settings.contains("radius") ? settings.at("radius") : Json::object()}};
+  for (const char* key : {"radius.rule", "radius.scale", "radius.value", "radius.per"}) {
+    if (rule.is_given || lookup(root, key).is_null()) continue;
+    rule.is_given = true;
+    rule.kind = RadiusKind::median;
+    rule.per_neuron = false;
+  }
   rule.kind = choose<RadiusKind>(
       root, "radius.rule",
       {{"median", RadiusKind::median}, {"max", RadiusKind::max}, {"value", RadiusKind::value},
@@ -76,6 +84,11 @@ double number_at(const Json& root, const std::string& name, double fallback, dou
 }
 
 LayerSettings parse_settings(const Json& settings, LayerSettings result, const std::string& prefix) {
+  if (choose<bool>(settings, "preset", {{"paper", true}}, false, prefix)) {
+    result.radius.is_given = true;
+    result.radius.kind = RadiusKind::median;
+    result.radius.per_neuron = false;
+  }
   result.skip = value_or(settings, "skip", result.skip);
   result.method = choose<Method>(settings, "method", methods(), result.method, prefix);
   const Json levels = lookup(settings, "levels");
@@ -88,16 +101,23 @@ LayerSettings parse_settings(const Json& settings, LayerSettings result, const s
   result.form = choose<FormChoice>(
       settings, "form",
       {{"auto", FormChoice::automatic}, {"residual", FormChoice::residual}, {"gram", FormChoice::gram}}, result.form);
-  result.sweeps = static_cast<int>(count_at(settings, "refine.sweeps", result.sweeps, 0, 1000, prefix));
+  if (!lookup(settings, "refine.sweeps").is_null())
+    result.given_sweeps = static_cast<int>(count_at(settings, "refine.sweeps", 0, 0, 1000, prefix));
   result.orders_by_activation =
       choose<bool>(settings, "order", {{"natural", false}, {"activation", true}}, result.orders_by_activation, prefix);
   result.threshold = number_at(settings, "threshold", result.threshold, 0, max_threshold, prefix);
   result.damping = number_at(settings, "damping", result.damping, 1e-12, 1e6, prefix);
   result.seed = static_cast<std::uint64_t>(count_at(settings, "seed", static_cast<Index>(result.seed), 0, Index{1} << 62, prefix));
-  result.corrects_bias = value_or(settings, "bias_correction", result.corrects_bias);
+  const Json bias = lookup(settings, "bias_correction");
+  if (!bias.is_null()) result.given_bias_correction = bias.get<bool>();
+  result.complete();
   if (result.threshold > 0 && result.method != Method::gpfq)
     throw_input("config: '{}threshold' is {:g} with method {}, expected 0: only gpfq has a sparse path", prefix,
                 result.threshold, method_name(result.method));
+  if (result.method == Method::msq && result.radius.kind == RadiusKind::search)
+    throw_input("config: '{}radius.rule' is \"search\" with method msq, expected another: rounding reads no inputs to "
+                "search by",
+                prefix);
   if (result.diffuses() && result.form == FormChoice::residual)
     throw_input("config: '{}form' is \"residual\" with method {}, expected auto or gram: it needs the inputs' products",
                 prefix, method_name(result.method));
@@ -211,6 +231,15 @@ void apply_override(Json& root, const std::string& assignment) {
 }
 
 }  // namespace
+
+void LayerSettings::complete() {
+  if (!radius.is_given) {
+    radius.kind = method == Method::msq ? RadiusKind::median : RadiusKind::search;  // rounding has nothing to search by
+    radius.per_neuron = method != Method::msq;
+  }
+  sweeps = given_sweeps.value_or(radius.is_given || method == Method::msq ? 0 : default_sweeps);
+  corrects_bias = given_bias_correction.value_or(!radius.is_given) && method != Method::msq;
+}
 
 double LayerSettings::scale() const {
   if (radius.scale) return *radius.scale;

@@ -37,22 +37,27 @@ const std::vector<ConfigKey>& config_keys() {
       {"layers[].quantized_inputs.tensor", "string", "null", "", "as for weight"},
       {"layers[].quantized_inputs.dtype", "string", "null", "", "as for weight"},
       {"layers[].samples", "integer", "0", "samples", "how many to use, from the front; 0 takes all"},
+      {"quantization.preset", "string", "null", "", "paper: the published rule, radius C x median per layer, no sweeps, "
+                                                   "biases as they are; what is given beside it still counts"},
       {"quantization.method", "string", "\"gpfq\"", "", "gpfq (greedy path), spfq (the path with stochastic rounding), "
                                                  "optq (error diffusion), qronos (the target corrected, then error "
                                                  "diffusion) or msq (plain rounding)"},
       {"quantization.levels", "integer", "3", "", "levels M of the alphabet, 2 to 256"},
       {"quantization.bits", "integer", "null", "bits", "instead of levels: M = 2^bits - 1, 2 to 8"},
-      {"quantization.radius.rule", "string", "\"median\"", "", "median or max of the weights' magnitudes, value, or search: "
-                                                         "several radii tried, the one with the smallest error kept"},
+      {"quantization.radius.rule", "string", "null", "", "median or max of the weights' magnitudes, value, or search: "
+                                                         "several radii tried, the one with the smallest error kept; null takes "
+                                                         "search per neuron, median where scale or per is given"},
       {"quantization.radius.scale", "number", "null", "", "C: the radius is C times the rule's; null takes 3, 4, 5 by "
                                                         "levels for median, 1 for max and search (its largest)"},
       {"quantization.radius.value", "number", "null", "", "the radius itself, for rule value"},
-      {"quantization.radius.per", "string", "\"layer\"", "", "one radius per layer or per neuron"},
+      {"quantization.radius.per", "string", "null", "", "one radius per layer or per neuron; null takes layer where rule, "
+                                                      "scale or value is given, else neuron"},
       {"quantization.radius.candidates", "integer", "5", "", "radii that search tries, a geometric sequence down from C "
                                                             "times the largest magnitude"},
       {"quantization.radius.span", "number", "4", "", "the largest of them over the smallest"},
-      {"quantization.refine.sweeps", "integer", "0", "", "passes over the inputs after the method, each weight moved where "
-                                                        "that lowers the error; fewer where one changes nothing"},
+      {"quantization.refine.sweeps", "integer", "null", "", "passes over the inputs after the method, each weight moved where "
+                                                        "that lowers the error; fewer where one changes nothing; null "
+                                                        "takes 4, or 0 where a radius is given"},
       {"quantization.order", "string", "\"natural\"", "", "natural, or activation: inputs visited by falling norm"},
       {"quantization.threshold", "number", "0", "", "lambda of the sparse path, in steps: arguments are moved towards zero "
                                                    "by it first (gpfq)"},

@@ -107,6 +107,7 @@ Index refine_lanes(const RefineOperands& block, Index first) {
     const float norm = block.G[t * block.width + t];
     const float root = std::sqrt(norm);
     Lanes<lanes> moved;
+    Lanes<lanes> codes;
     int changed = 0;
     for (std::size_t lane = 0; lane < lanes; ++lane) {
       const std::size_t j = static_cast<std::size_t>(first) + lane;
@@ -117,9 +118,12 @@ Index refine_lanes(const RefineOperands& block, Index first) {
       const float d = (2.0F * code - last) * block.step[j] - old;
       const float size = std::abs(d);
       const float gain = d * (2.0F * c[lane] - d * norm);
-      const bool gains = inverse_norm > 0 && gain > size * (least_gain * size * norm + block.noise[j] * root);
+      // Levels are compared by their codes: a fused product may tell a level from itself.
+      const bool gains = code != static_cast<float>(block.codes[row + static_cast<Index>(lane)]) && inverse_norm > 0 &&
+                         gain > size * (least_gain * size * norm + block.noise[j] * root);
       moved[lane] = gains ? d : 0.0F;
-      changed += gains && size > 0 ? 1 : 0;
+      codes[lane] = code;
+      changed += gains ? 1 : 0;
     }
     float* D = block.D + row;
     std::copy_n(moved.begin(), lanes, D);
@@ -130,7 +134,7 @@ Index refine_lanes(const RefineOperands& block, Index first) {
       if (D[at] == 0) continue;
       const std::size_t j = static_cast<std::size_t>(first) + lane;
       block.gain[j] += static_cast<double>(D[at]) * (2.0 * static_cast<double>(c[lane]) - static_cast<double>(D[at]) * norm);
-      const float code = std::round(((block.Q[row + at] + D[at]) * block.inverse_spacing[j]) + 0.5F * last);
+      const float code = codes[static_cast<std::size_t>(at)];
       block.codes[row + at] = static_cast<std::uint8_t>(static_cast<int>(code));
       block.Q[row + at] = (2.0F * code - last) * block.step[j];
     }

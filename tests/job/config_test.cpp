@@ -62,9 +62,40 @@ TEST(Config, DefaultsAreThoseOfTheTable) {
   EXPECT_FALSE(settings.skip);
   EXPECT_EQ(settings.method, Method::gpfq);
   EXPECT_EQ(settings.levels, 3);
-  EXPECT_EQ(settings.radius.kind, RadiusKind::median);
-  EXPECT_FALSE(settings.radius.per_neuron);
-  EXPECT_EQ(settings.scale(), 3);
+  EXPECT_EQ(settings.radius.kind, RadiusKind::search);
+  EXPECT_TRUE(settings.radius.per_neuron);
+  EXPECT_EQ(settings.candidates(), 5);
+  EXPECT_EQ(settings.sweeps, 4);
+  EXPECT_TRUE(settings.corrects_bias);
+}
+
+TEST(Config, APresetOrAGivenRadiusIsThePublishedRule) {
+  for (const Json& quantization : {Json{{"preset", "paper"}}, Json{{"radius", {{"rule", "median"}}}},
+                                   Json{{"radius", {{"scale", 3}}}}}) {
+    const LayerSettings settings = parse_quantization(quantization).settings_for("any");
+    EXPECT_EQ(settings.radius.kind, RadiusKind::median) << quantization;
+    EXPECT_FALSE(settings.radius.per_neuron);
+    EXPECT_EQ(settings.scale(), 3);
+    EXPECT_EQ(settings.candidates(), 1);
+    EXPECT_EQ(settings.sweeps, 0);
+    EXPECT_FALSE(settings.corrects_bias);
+  }
+  const LayerSettings both =
+      parse_quantization({{"preset", "paper"}, {"refine", {{"sweeps", 2}}}, {"bias_correction", true}}).settings_for("x");
+  EXPECT_EQ(both.sweeps, 2);
+  EXPECT_TRUE(both.corrects_bias);
+  const LayerSettings rounding = parse_quantization({{"method", "msq"}}).settings_for("x");
+  EXPECT_EQ(rounding.radius.kind, RadiusKind::median);
+  EXPECT_EQ(rounding.sweeps, 0);
+}
+
+TEST(Config, RefusesWhatMethodsCannotDo) {
+  EXPECT_TRUE(mentions(quantization_refusal({{"method", "msq"}, {"radius", {{"rule", "search"}}}}), "radius.rule"));
+  EXPECT_TRUE(mentions(quantization_refusal({{"method", "optq"}, {"form", "residual"}}), "quantization.form"));
+  EXPECT_TRUE(mentions(quantization_refusal({{"method", "optq"}, {"threshold", 0.5}}), "quantization.threshold"));
+  EXPECT_TRUE(mentions(quantization_refusal({{"radius", {{"rule", "search"}, {"candidates", 0}}}}), "radius.candidates"));
+  EXPECT_TRUE(mentions(quantization_refusal({{"refine", {{"sweeps", -1}}}}), "refine.sweeps"));
+  EXPECT_TRUE(mentions(quantization_refusal({{"preset", "papers"}}), "quantization.preset"));
 }
 
 TEST(Config, TakesEveryKey) {
@@ -112,7 +143,7 @@ TEST(Config, BitsAreSymmetricLevels) {
 TEST(Config, DefaultScaleFollowsLevelsAndRule) {
   for (const auto& [levels, scale] :
        std::vector<std::pair<int, double>>{{2, 3}, {4, 3}, {5, 4}, {8, 4}, {9, 5}, {256, 5}})
-    EXPECT_EQ(parse_quantization({{"levels", levels}}).settings_for("x").scale(), scale) << levels;
+    EXPECT_EQ(parse_quantization({{"preset", "paper"}, {"levels", levels}}).settings_for("x").scale(), scale) << levels;
   EXPECT_EQ(parse_quantization({{"levels", 16}, {"radius", {{"rule", "max"}}}}).settings_for("x").scale(), 1);
 }
 

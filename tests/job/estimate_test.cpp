@@ -19,7 +19,8 @@ namespace {
 using Json = nlohmann::json;
 
 Config config_with(const Json& more = Json::object()) {
-  Json json = {{"model", "m"}, {"calibration", {{"file", "d"}, {"inputs", "x"}}}, {"memory_per_rank", "1TiB"}, {"threads", 1}};
+  Json json = {{"model", "m"}, {"calibration", {{"file", "d"}, {"inputs", "x"}}}, {"memory_per_rank", "1TiB"}, {"threads", 1},
+               {"quantization", {{"preset", "paper"}}}};
   json.merge_patch(more);
   return parse_config(json.dump(), "/here", "job.json");
 }

@@ -31,6 +31,7 @@ JobFolder::JobFolder(const mpi::Communicator& comm, const net::Model& model, con
     Json config = {
         {"model", "model.h5"}, {"calibration", {{"file", "data.h5"}, {"inputs", "x"}}}, {"quantization", quantization}};
     config["threads"] = 1;
+    if (!quantization.contains("preset")) config["quantization"]["preset"] = "paper";
     // So few inputs are cheapest in Gram form; what most tests are about is the residual form.
     const auto is_conv = [](const net::Node& node) { return node.op == net::Op::conv; };
     if (std::none_of(model.graph.nodes.begin(), model.graph.nodes.end(), is_conv) && !quantization.contains("form"))

@@ -20,7 +20,8 @@ using test::input_error;
 using test::mentions;
 
 Config config_with(const Json& more = Json::object()) {
-  Json json = {{"model", "m"}, {"calibration", {{"file", "d"}, {"inputs", "x"}}}, {"memory_per_rank", "1TiB"}, {"threads", 1}};
+  Json json = {{"model", "m"}, {"calibration", {{"file", "d"}, {"inputs", "x"}}}, {"memory_per_rank", "1TiB"}, {"threads", 1},
+               {"quantization", {{"preset", "paper"}}}};
   json.merge_patch(more);
   return parse_config(json.dump(), "/here", "job.json");
 }

@@ -83,6 +83,21 @@ INSTANTIATE_TEST_SUITE_P(
         Setting{
             "MethodOfOneLayer",
             {R"(quantization.layers=[{"match": "fc[12]", "method": "msq", "levels": 3}, {"match": "fc2", "method": "gpfq"}])"}},
+        Setting{"Sweeps", {"quantization.refine.sweeps=3"}},
+        Setting{"SweepsInGramForm", {"quantization.refine.sweeps=3", "quantization.form=gram"}},
+        Setting{"SearchPerNeuron", {"quantization.radius.rule=search", "quantization.radius.per=neuron"}},
+        Setting{"SearchPerLayer", {"quantization.radius.rule=search", "quantization.radius.candidates=4"}},
+        Setting{"SearchInGramForm",
+                {"quantization.radius.rule=search", "quantization.radius.per=neuron", "quantization.form=gram"}},
+        Setting{"Defaults", {"quantization.preset=null"}},
+        Setting{"DefaultsTernary", {"quantization.preset=null", "quantization.bits=2"}},
+        Setting{"Optq", {"quantization.method=optq", "quantization.form=auto"}},
+        Setting{"QronosWithAll", {"quantization.method=qronos", "quantization.form=auto", "quantization.preset=null"}},
+        Setting{"ActivationOrder", {"quantization.order=activation", "quantization.refine.sweeps=1"}},
+        Setting{"Stochastic", {"quantization.method=spfq", "quantization.seed=3"}},
+        Setting{"StochasticInGramForm", {"quantization.method=spfq", "quantization.form=gram"}},
+        Setting{"Sparse", {"quantization.threshold=0.7"}},
+        Setting{"BiasCorrected", {"quantization.bias_correction=true"}},
         Setting{"ShuffledSamples", {"calibration.samples=300", "calibration.shuffle_seed=11"}}),
     [](const auto& setting) { return std::string(setting.param.name); });
 

@@ -35,10 +35,11 @@ enum class RadiusKind { median, max, value, search };
 
 /// How the radius r of an alphabet is found.
 struct RadiusRule {
-  RadiusKind kind = RadiusKind::median;
+  RadiusKind kind = RadiusKind::search;
   std::optional<double> scale;  ///< C; default_scale() where not given
   double value = 0;             ///< for RadiusKind::value
-  bool per_neuron = false;
+  bool per_neuron = true;
+  bool is_given = false;        ///< by rule, scale, value or per; then median per layer unless they say otherwise
   int candidates = 5;           ///< for RadiusKind::search: radii tried, a geometric sequence down from C·max|w|
   double span = 4;              ///< ... the largest over the smallest
 };
@@ -50,13 +51,17 @@ struct LayerSettings {
   int levels = 3;
   RadiusRule radius;
   FormChoice form = FormChoice::automatic;
+  std::optional<int> given_sweeps;
   int sweeps = 0;                  ///< at most, after the path
   bool orders_by_activation = false;
   double threshold = 0;            ///< λ of the sparse path, in steps
   double damping = 0.01;           ///< of optq and qronos, in units of the mean of H's diagonal
   std::uint64_t seed = 0;          ///< of spfq
+  std::optional<bool> given_bias_correction;
   bool corrects_bias = false;
 
+  /// Fills what was left open: settings for a user who names levels alone, or the published rule's.
+  void complete();
   /// True for methods that need N×N matrices of a layer.
   [[nodiscard]] bool diffuses() const { return method == Method::optq || method == Method::qronos; }
   /// Radii tried.

@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: Apache-2.0
+// What comes after and beside the path: sweeps that never raise a norm, error diffusion, inputs by
+// falling norm, stochastic and sparse rounding; each against the same in double or a property that defines it.
+#include <gtest/gtest.h>
+
+#include <Eigen/Dense>
+
+#include <algorithm>
+#include <cmath>
+#include <initializer_list>
+#include <memory>
+
+#include "gpfq/quant/gram_sweeps.hpp"
+#include "gpfq/quant/tile_path.hpp"
+#include "path_data.hpp"
+#include "support/errors.hpp"
+
+namespace gpfq::quant {
+namespace {
+
+constexpr Index inputs = 41;
+constexpr Index neurons = 13;
+constexpr Index tile_width = 16;
+
+Tile make_tile(const PathData& data, Index block_width) {
+  Tile tile(data.inputs(), block_width, tile_width, data.alphabets);
+  for (Index j = 0; j < data.neurons(); ++j)
+    std::copy_n(data.W.col(j).data(), data.inputs(), tile.weights().data() + j * data.inputs());
+  return tile;
+}
+
+GramProducts make_products(const PathData& data, Index panel, bool whole) {
+  GramProducts products({data.inputs(), panel, data.shared, whole, true});
+  std::vector<double> quantized;
+  std::vector<double> analog;
+  for (Index t = 0; t < data.inputs(); ++t) {
+    quantized.push_back(data.Xq.col(t).cwiseAbs().maxCoeff());
+    analog.push_back(data.X.col(t).cwiseAbs().maxCoeff());
+  }
+  products.start(quantized, analog, data.samples());
+  const Index rows = round_up(data.samples(), alignment_floats);
+  Eigen::MatrixXf Xq = Eigen::MatrixXf::Zero(rows, data.inputs());
+  Eigen::MatrixXf X = Xq;
+  Xq.topRows(data.samples()) = data.Xq;
+  X.topRows(data.samples()) = data.X;
+  products.add(Xq.data(), X.data(), rows, rows, 1);
+  RowReducer alone;
+  products.finish(alone);
+  return products;
+}
+
+/// Codes of a finished tile, N×n.
+Eigen::MatrixXi codes_of(const PathData& data, std::span<const std::uint8_t> codes) {
+  Eigen::MatrixXi result(data.inputs(), data.neurons());
+  for (Index j = 0; j < data.neurons(); ++j)
+    for (Index t = 0; t < data.inputs(); ++t) result(t, j) = codes[static_cast<std::size_t>(j * data.inputs() + t)];
+  return result;
+}
+
+Eigen::VectorXd residual_of(const PathData& data, const Eigen::MatrixXi& codes, Index j) {
+  return data.X.cast<double>() * data.W.col(j).cast<double>() -
+         data.Xq.cast<double>() * values_of(data.alphabets[static_cast<std::size_t>(j)], codes.col(j));
+}
+
+/// ‖XW − XqQ‖² of each neuron in double.
+Eigen::VectorXd norms_of(const PathData& data, const Eigen::MatrixXi& codes) {
+  Eigen::VectorXd norms(data.neurons());
+  for (Index j = 0; j < data.neurons(); ++j) norms[j] = residual_of(data, codes, j).squaredNorm();
+  return norms;
+}
+
+/// No weight of another level gives a smaller ‖u‖, but for gains that sweeps leave alone: up to 1/256 of d²‖Xq_t‖².
+void expect_locally_best(const PathData& data, const Eigen::MatrixXi& codes) {
+  for (Index j = 0; j < data.neurons(); ++j) {
+    const Alphabet& alphabet = data.alphabets[static_cast<std::size_t>(j)];
+    const Eigen::VectorXd u = residual_of(data, codes, j);
+    for (Index t = 0; t < data.inputs(); ++t) {
+      const Eigen::VectorXd column = data.Xq.col(t).cast<double>();
+      for (int code = 0; code < alphabet.levels(); ++code) {
+        const double d = static_cast<double>(alphabet.value(code)) - static_cast<double>(alphabet.value(codes(t, j)));
+        const double gain = d * (2 * column.dot(u) - d * column.squaredNorm());
+        EXPECT_LE(gain, d * d * column.squaredNorm() / 256) << "neuron " << j << ", input " << t;
+      }
+    }
+  }
+}
+
+class Sweeps : public ::testing::TestWithParam<std::tuple<int, bool, bool>> {};
+
+TEST_P(Sweeps, NeverRaiseANormAndEndAtALocalMinimum) {
+  const auto [levels, shared, keeps] = GetParam();
+  const PathData data = random_data(300, inputs, neurons, levels, shared, 71);
+  const PathShape shape = path_shape(data, {7, 128, tile_width, 1, keeps});
+  PathShape quantized_only = shape;
+  quantized_only.shared = true;
+  TilePath path(shape, tile_width, data.alphabets);
+  for (Index j = 0; j < neurons; ++j) std::copy_n(data.W.col(j).data(), inputs, path.weights().data() + j * inputs);
+  const auto pass = [&](const PathShape& of_blocks, bool is_shared) {
+    PathData seen = data;
+    seen.shared = is_shared;
+    InputBlock block(of_blocks);
+    for (Index first = 0; first < inputs; first += 7) {
+      fill_block(seen, first, std::min<Index>(7, inputs - first), block);
+      block.form_products(1);
+      path.advance(block);
+    }
+  };
+  pass(shape, shared);
+  RowReducer alone;
+  Eigen::VectorXd norms = norms_of(data, codes_of(data, path.codes()));
+  const double first_norm = norms.sum();
+  Index changes = 1;
+  int count = 0;
+  for (; changes > 0 && count < 200; ++count) {
+    const Eigen::MatrixXi before = codes_of(data, path.codes());
+    path.measure_norms();
+    path.join_norms(alone);
+    for (Index j = 0; j < neurons; ++j) EXPECT_NEAR(path.squared_norm(j), norms[j], 1e-4 * norms[j]);
+    const double gain_before = path.tile().gain();
+    path.begin_sweep();
+    pass(quantized_only, true);
+    changes = path.changes();
+    const Eigen::MatrixXi after = codes_of(data, path.codes());
+    EXPECT_EQ(changes, (before.array() != after.array()).count());
+    const Eigen::VectorXd found = norms_of(data, after);
+    for (Index j = 0; j < neurons; ++j) EXPECT_LE(found[j], norms[j]) << "sweep " << count << ", neuron " << j;
+    EXPECT_NEAR(path.tile().gain() - gain_before, norms.sum() - found.sum(), 1e-5 * first_norm);
+    norms = found;
+  }
+  EXPECT_EQ(changes, 0) << "sweeps end";
+  EXPECT_GT(count, 2);
+  EXPECT_LT(norms.sum(), first_norm);
+  expect_locally_best(data, codes_of(data, path.codes()));
+  for (Index j = 0; j < neurons; ++j) {
+    const Eigen::VectorXd u = residual_of(data, codes_of(data, path.codes()), j);
+    const std::vector<float> kept = path.residual(j);
+    for (Index i = 0; i < data.samples(); ++i) EXPECT_NEAR(kept[static_cast<std::size_t>(i)], u[i], 2e-5 * data.W.norm());
+  }
+}
+
+TEST_P(Sweeps, InGramFormToo) {
+  const auto [levels, shared, unused] = GetParam();
+  const PathData data = random_data(300, inputs, neurons, levels, shared, 72);
+  const GramProducts products = make_products(data, 9, true);
+  Tile tile = make_tile(data, 9);
+  quantize_by_gram(products, tile);
+  Eigen::VectorXd norms = norms_of(data, codes_of(data, tile.codes()));
+  GramResidual residual(products, tile);
+  for (Index j = 0; j < neurons; ++j) {
+    const double constant = (data.X.cast<double>() * data.W.col(j).cast<double>()).squaredNorm();
+    EXPECT_NEAR(residual.relative_norm(j) + constant, norms[j], 1e-5 * constant);
+  }
+  Index changes = 1;
+  for (int count = 0; changes > 0 && count < 200; ++count) {
+    changes = residual.sweep(tile);
+    const Eigen::VectorXd found = norms_of(data, codes_of(data, tile.codes()));
+    for (Index j = 0; j < neurons; ++j) EXPECT_LE(found[j], norms[j]) << "sweep " << count << ", neuron " << j;
+    norms = found;
+  }
+  EXPECT_EQ(changes, 0);
+  expect_locally_best(data, codes_of(data, tile.codes()));
+}
+
+INSTANTIATE_TEST_SUITE_P(Levels, Sweeps,
+                         ::testing::Combine(::testing::Values(2, 3, 4, 16, 256), ::testing::Bool(), ::testing::Bool()));
+
+TEST(TilePath, TakesNeuronsOfAnotherPath) {
+  for (const bool shared : {true, false}) {
+    const PathData data = random_data(200, inputs, neurons, 3, shared, 73);
+    PathData other = data;
+    for (Alphabet& alphabet : other.alphabets) alphabet = Alphabet(3, 0.6F * alphabet.step());
+    const PathShape shape = path_shape(data, {8, 64, tile_width, 1, true});
+    std::vector<std::unique_ptr<TilePath>> paths;
+    for (const PathData* one : std::initializer_list<const PathData*>{&data, &other}) {
+      paths.push_back(std::make_unique<TilePath>(shape, tile_width, one->alphabets));
+      for (Index j = 0; j < neurons; ++j)
+        std::copy_n(one->W.col(j).data(), inputs, paths.back()->weights().data() + j * inputs);
+      InputBlock block(shape);
+      for (Index first = 0; first < inputs; first += 8) {
+        fill_block(*one, first, std::min<Index>(8, inputs - first), block);
+        block.form_products(1);
+        paths.back()->advance(block);
+      }
+    }
+    const std::vector<float> expected = paths[1]->residual(4);
+    const std::vector<float> untouched = paths[0]->residual(5);
+    paths[0]->take(4, *paths[1]);
+    EXPECT_EQ(paths[0]->residual(4), expected);
+    EXPECT_EQ(paths[0]->residual(5), untouched);
+    EXPECT_EQ(paths[0]->tile().alphabet(4).step(), other.alphabets[4].step());
+    for (Index t = 0; t < inputs; ++t)
+      EXPECT_EQ(paths[0]->codes()[static_cast<std::size_t>(4 * inputs + t)],
+                paths[1]->codes()[static_cast<std::size_t>(4 * inputs + t)]);
+  }
+}
+
+TEST(GramProducts, WholeOnesAreBothTriangles) {
+  for (const bool shared : {true, false}) {
+    const PathData data = random_data(100, 23, 2, 3, shared, 74);
+    const GramProducts products = make_products(data, 7, true);
+    const Eigen::MatrixXd G = data.Xq.cast<double>().transpose() * data.Xq.cast<double>();
+    const Eigen::MatrixXd C = data.Xq.cast<double>().transpose() * data.X.cast<double>();
+    for (Index t = 0; t < 23; ++t)
+      for (Index s = 0; s < 23; ++s) {
+        const Index panel = s / 7;
+        const Index at = t * products.width_of(panel) + s - panel * 7;
+        EXPECT_NEAR(products.whole_G(panel)[at], G(t, s), 1e-4 * G.maxCoeff());
+        EXPECT_NEAR(products.whole_C(panel)[at], C(t, s), 1e-4 * C.maxCoeff());
+      }
+    for (Index t = 0; t < 23; ++t)
+      EXPECT_NEAR(products.column_sums()[static_cast<std::size_t>(t)], data.Xq.col(t).cast<double>().sum(), 1e-3);
+  }
+}
+
+/// Inputs in another order are those of a layer whose inputs lie in that order.
+TEST(GramProducts, OrderByNormIsThePathOfOrderedInputs) {
+  for (const bool shared : {true, false}) {
+    PathData data = random_data(200, inputs, neurons, 3, shared, 75);
+    data.Xq.col(3) = data.Xq.col(30);  // of equal norm
+    if (shared) data.X.col(3) = data.X.col(30);
+    GramProducts products = make_products(data, 10, true);
+    const std::vector<Index> order = products.order_by_norm();
+    for (std::size_t t = 1; t < order.size(); ++t)
+      EXPECT_GE(data.Xq.col(order[t - 1]).squaredNorm(), data.Xq.col(order[t]).squaredNorm() * (1 - 1e-5F));
+    EXPECT_LT(std::find(order.begin(), order.end(), 3), std::find(order.begin(), order.end(), 30));
+    PathData ordered = data;
+    for (Index t = 0; t < inputs; ++t) {
+      const Index from = order[static_cast<std::size_t>(t)];
+      ordered.X.col(t) = data.X.col(from);
+      ordered.Xq.col(t) = data.Xq.col(from);
+      ordered.W.row(t) = data.W.row(from);
+    }
+    Tile tile = make_tile(data, 10);
+    Visit visit;
+    visit.order = order;
+    tile.set_visit(visit);
+    quantize_by_gram(products, tile);
+    Tile expected = make_tile(ordered, 10);
+    quantize_by_gram(make_products(ordered, 10, true), expected);
+    const Eigen::MatrixXi found = codes_of(data, tile.codes());
+    const Eigen::MatrixXi in_order = codes_of(ordered, expected.codes());
+    for (Index t = 0; t < inputs; ++t) EXPECT_EQ(found.row(order[static_cast<std::size_t>(t)]), in_order.row(t));
+  }
+}
+
+/// The same by dense algebra in double: v_s −= e_t (H_t⁻¹)_ts / (H_t⁻¹)_tt, H_t of the inputs from t on.
+Eigen::MatrixXi diffuse_in_double(const PathData& data, double damping, bool corrects) {
+  const Eigen::MatrixXd Xq = data.Xq.cast<double>();
+  Eigen::MatrixXd H = Xq.transpose() * Xq;
+  const double lambda = damping * H.diagonal().mean();
+  H.diagonal().array() += lambda;
+  Eigen::MatrixXd target = data.W.cast<double>();
+  if (corrects)
+    target = H.ldlt().solve(Xq.transpose() * data.X.cast<double>() * target + lambda * target);
+  Eigen::MatrixXi codes(data.inputs(), data.neurons());
+  for (Index t = 0; t < data.inputs(); ++t) {
+    const Index rest = data.inputs() - t;
+    const Eigen::MatrixXd inverse = H.bottomRightCorner(rest, rest).inverse();
+    for (Index j = 0; j < data.neurons(); ++j) {
+      const Alphabet& alphabet = data.alphabets[static_cast<std::size_t>(j)];
+      codes(t, j) = alphabet.nearest(target(t, j));
+      const double error = target(t, j) - static_cast<double>(alphabet.value(codes(t, j)));
+      target.col(j).tail(rest) -= error / inverse(0, 0) * inverse.col(0);
+    }
+  }
+  return codes;
+}
+
+TEST(Diffusion, IsThatOfDenseAlgebra) {
+  for (const bool corrects : {false, true}) {
+    const PathData data = random_data(300, inputs, neurons, 15, false, 76);
+    const GramProducts products = make_products(data, 9, true);
+    const DiffusionFactor factor(products, 0.01, corrects);
+    EXPECT_EQ(factor.corrects_target(), corrects);
+    Tile tile = make_tile(data, 9);
+    diffuse_by_gram(products, factor, tile);
+    const Eigen::MatrixXi found = codes_of(data, tile.codes());
+    const Eigen::MatrixXi expected = diffuse_in_double(data, 0.01, corrects);
+    // A near-tie may fall otherwise in single precision, and what follows it in that neuron.
+    Index differing = 0;
+    for (Index j = 0; j < neurons; ++j) differing += found.col(j) != expected.col(j) ? 1 : 0;
+    EXPECT_LE(differing, 1);
+  }
+}
+
+TEST(Diffusion, OfOrthogonalInputsIsRounding) {
+  PathData data = random_data(64, 16, neurons, 15, true, 77);
+  data.X = Eigen::MatrixXf::Zero(64, 16);
+  for (Index t = 0; t < 15; ++t) data.X(t, t) = 1.0F + static_cast<float>(t);
+  data.Xq = data.X;  // the last column is dead
+  const GramProducts products = make_products(data, 5, true);
+  Tile tile = make_tile(data, 5);
+  diffuse_by_gram(products, DiffusionFactor(products, 0.01, true), tile);
+  const Eigen::MatrixXi codes = codes_of(data, tile.codes());
+  for (Index j = 0; j < neurons; ++j)
+    for (Index t = 0; t < 16; ++t)
+      EXPECT_EQ(codes(t, j), data.alphabets[static_cast<std::size_t>(j)].nearest(t < 15 ? data.W(t, j) : 0.0));
+}
+
+Tile with_visit(const PathData& data, const Visit& visit) {
+  const GramProducts products = make_products(data, 9, false);
+  Tile tile = make_tile(data, 9);
+  tile.set_visit(visit);
+  quantize_by_gram(products, tile);
+  return tile;
+}
+
+/// The mean over seeds of the first weight's value is the weight: four standard errors of a two-point variable.
+TEST(StochasticPath, IsUnbiased) {
+  PathData data = random_data(50, 3, neurons, 15, true, 78);
+  constexpr int seeds = 1000;
+  Eigen::VectorXd sums = Eigen::VectorXd::Zero(neurons);
+  for (int seed = 0; seed < seeds; ++seed) {
+    Visit visit;
+    visit.rounding = RoundingKind::stochastic;
+    visit.seed = static_cast<std::uint64_t>(seed);
+    const Tile tile = with_visit(data, visit);
+    for (Index j = 0; j < neurons; ++j)
+      sums[j] += static_cast<double>(data.alphabets[static_cast<std::size_t>(j)].value(tile.codes()[static_cast<std::size_t>(j * 3)]));
+  }
+  Index within = 0;
+  for (Index j = 0; j < neurons; ++j) {
+    const Alphabet& alphabet = data.alphabets[static_cast<std::size_t>(j)];
+    const double w = data.W(0, j);
+    if (std::abs(w) >= static_cast<double>(alphabet.value(alphabet.levels() - 1))) continue;  // clipped
+    ++within;
+    const double spacing = 2.0 * static_cast<double>(alphabet.step());
+    const double position = w / spacing - std::floor(w / spacing);
+    const double deviation = spacing * std::sqrt(position * (1 - position));
+    EXPECT_NEAR(sums[j] / seeds, w, 4 * deviation / std::sqrt(static_cast<double>(seeds)) + 1e-6) << "neuron " << j;
+  }
+  EXPECT_GT(within, neurons / 2);
+}
+
+TEST(SparsePath, AThresholdOfZeroIsThePathAndALargeOneAllZeros) {
+  const PathData data = random_data(100, inputs, neurons, 15, false, 79);
+  const Tile plain = with_visit(data, {});
+  Index zeros = plain.zeros();
+  for (const double threshold : {0.0, 2.0, 6.0, 1e6}) {
+    Visit visit;
+    visit.rounding = RoundingKind::soft;
+    visit.threshold = threshold;
+    const Tile tile = with_visit(data, visit);
+    if (threshold == 0) {
+      EXPECT_TRUE(std::equal(tile.codes().begin(), tile.codes().end(), plain.codes().begin()));
+      continue;
+    }
+    EXPECT_GT(tile.zeros(), zeros) << threshold;
+    zeros = tile.zeros();
+  }
+  EXPECT_EQ(zeros, inputs * neurons);
+}
+
+}  // namespace
+}  // namespace gpfq::quant
