@@ -55,7 +55,7 @@ Json location(const std::string& file, const std::string& tensor = "") {
 }
 
 /// So few inputs are cheapest in Gram form; what most of these tests are about is the residual form.
-Json quantization() { return {{"levels", 16}, {"form", "residual"}}; }
+Json quantization() { return {{"preset", "paper"}, {"levels", 16}, {"form", "residual"}}; }
 
 /// One layer "fc" as a network, and the same layer's files in every format beside it.
 class OneLayer : public testing::TestWithParam<std::vector<std::string>> {
