@@ -381,7 +381,7 @@ void write_box(hid_t dataset, hid_t memory_type, const Shape& start, const Shape
   silence_error_printing();
   const Selection box = select_box(dataset, start, count, what);
   if (H5Dwrite(dataset, memory_type, box.memory_space.id(), box.file_space.id(), transfer, data) < 0) {
-    throw_with_stack(ErrorKind::fault, what + " cannot be written");
+    throw_with_stack(ErrorKind::output, what + " cannot be written");
   }
 }
 
