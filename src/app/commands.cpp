@@ -109,7 +109,9 @@ void add_commands(CLI::App& app, Request& request) {
   CLI::App* quantize = app.add_subcommand("quantize", "quantize a network: mpirun -n P gpfq quantize CONFIG");
   quantize->add_option("CONFIG", request.job.config, "config (JSON)")->required();
   add_config_options(*quantize, request);
-  quantize->add_flag("--overwrite", request.job.overwrite, "replace a finished run in the output folder");
+  quantize->add_flag("--overwrite", request.job.overwrite, "replace what the output folder holds of another run");
+  quantize->add_flag("--resume", request.job.resume, "go on from the checkpoint in the output folder; afresh without one")
+      ->excludes("--overwrite");
   quantize->footer(job::config_help());
   quantize->callback(chosen(Command::quantize));
 

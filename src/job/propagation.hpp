@@ -5,12 +5,14 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "gpfq/job/plan.hpp"
 #include "gpfq/mpi/communicator.hpp"
 #include "gpfq/store/activation_store.hpp"
+#include "job/checkpointer.hpp"
 #include "job/output_collector.hpp"
 #include "job/samples.hpp"
 
@@ -23,11 +25,19 @@ struct LayerError {
 };
 
 /// Carries activations through the graph, cut by cut. What is stored at a cut are the values of
-/// earlier nodes that later ones read, in both networks where they differ.
+/// earlier nodes that later ones read, in both networks where they differ. What nobody reads any more is deleted when the
+/// checkpoint that no longer needs it is on disk.
 class Propagation {
  public:
   Propagation(const mpi::Communicator& comm, const net::Graph& graph, const JobPlan& plan, const Config& config,
-              const net::Parameters& analog, const net::Parameters& quantized, store::ActivationStore& store);
+              const net::Parameters& analog, const net::Parameters& quantized, store::ActivationStore& store,
+              Checkpointer& checkpointer);
+
+  /// Opens the whole tensors that the checkpoint names, and compares their values with its digests. Collective.
+  /// @throws Error (input) naming a file that is missing or damaged
+  void restore();
+  /// Brings the checkpoint's list of tensors up to date. Collective.
+  void record() const;
 
   /// Brings the calibration samples to the inputs of node `cut`. Collective.
   void start(const Samples& samples, int cut);
@@ -52,6 +62,7 @@ class Propagation {
  private:
   using Wave = std::function<void(Range samples, net::LiveBatches& analog, net::LiveBatches& quantized)>;
   void create(int node, store::Network network);
+  void grow(int node, store::Network network);
   void store_cut(int first, int cut, const Wave& wave);
   void drop_read(int first, const std::vector<int>& live);
   [[nodiscard]] std::vector<store::Network> networks_of(int node) const;
@@ -69,6 +80,8 @@ class Propagation {
   const net::Parameters& analog_;
   const net::Parameters& quantized_;
   store::ActivationStore& store_;
+  Checkpointer& checkpointer_;
+  std::set<std::pair<int, store::Network>> whole_;  ///< tensors that stand
   net::PropagationOptions options_;
   ShardPlan shard_;
   std::vector<bool> differs_;

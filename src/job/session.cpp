@@ -102,7 +102,7 @@ std::string plan_job(const JobOptions& options, const PlanOptions& plan) {
 std::string evaluate_model(const mpi::Communicator& comm, const std::filesystem::path& path, const JobOptions& options) {
   const Session session(comm, options);
   const Config& config = session.config();
-  std::unique_ptr<Workspace> workspace;
+  std::unique_ptr<TemporaryFolder> folder;
   std::string model_path = path.string();
   comm.agree([&] {
     if (!comm.is_root()) return;
@@ -113,8 +113,8 @@ std::string evaluate_model(const mpi::Communicator& comm, const std::filesystem:
       throw_input("{} holds layers without a network: there is nothing to run from end to end", path.string());
     check_evaluation(*config.evaluation, config.preprocess, graph);
     if (!imported) return;
-    workspace = std::make_unique<Workspace>(config.output, config.scratch, true, 0, 0);
-    model_path = (workspace->scratch() / "model.h5").string();
+    folder = std::make_unique<TemporaryFolder>(scratch_of(config.scratch, config.output / "evaluation"));
+    model_path = (folder->path() / "model.h5").string();
     store::write_model(model_path, *imported);
   });
   comm.broadcast(model_path);

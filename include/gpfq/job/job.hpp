@@ -16,6 +16,7 @@ struct JobOptions {
   std::filesystem::path config;
   std::vector<std::string> overrides;  ///< "key=value"
   bool overwrite = false;
+  bool resume = false;  ///< go on from the output's checkpoint where there is one
 };
 
 /// Rates that the user gives in place of measured ones; GB are 10⁹ bytes.
