@@ -241,8 +241,8 @@ void QuantizeJob::report_layer(const LayerPlan& layer, const LayerSettings& sett
     report.quantized_sha256 = propagation_->digest(input, store::Network::quantized);
     report_.bytes_read += report.all.bytes_read;
     report_.bytes_written += report.all.bytes_written;
-    log_.line(fmt::format("layer '{}': {} x {}, {} levels, relative error {:.4f}", layer.name, layer.neurons,
-                          layer.inputs, settings.levels, report.relative_error()));
+    log_.line(fmt::format("layer '{}': {} x {}, {} levels, relative error {}", layer.name, layer.neurons, layer.inputs,
+                          settings.levels, error.reference > 0 ? fmt::format("{:.4f}", report.relative_error()) : "-"));
     if (report.all.copies_blocks)
       log_.note(fmt::format("layer '{}': /dev/shm is too small to share blocks of inputs, each rank keeps a copy", layer.name));
     if (report.all.radius_fell_back)
