@@ -399,8 +399,9 @@ void QuantizeJob::report_layer(const LayerPlan& layer, const RankReport& mine, c
     for (const quant::Alphabet& alphabet : alphabets_.alphabets) record.step.push_back(alphabet.step());
     add_to_report(layer, record);
     const LayerReport& report = report_.layers.back();
-    log_.line(fmt::format("layer '{}': {} x {}, {} levels, relative error {:.4f}", layer.name, layer.neurons,
-                          layer.inputs, report.settings.levels, report.relative_error()));
+    log_.line(fmt::format("layer '{}': {} x {}, {} levels, relative error {}", layer.name, layer.neurons, layer.inputs,
+                          report.settings.levels,
+                          error.reference > 0 ? fmt::format("{:.4f}", report.relative_error()) : "-"));
     if (report.all.copies_blocks)
       log_.note(fmt::format("layer '{}': /dev/shm is too small to share blocks of inputs, each rank keeps a copy", layer.name));
     if (report.all.radius_fell_back)

@@ -87,6 +87,8 @@ Index evaluation_samples(const Config& config, const net::Graph& graph) {
 }
 
 std::string plan_job(const JobOptions& options, const PlanOptions& plan) {
+  if (plan.nodes > plan.ranks)
+    throw_input("plan: --nodes is {}, --ranks is {}: expected at least one rank on every node", plan.nodes, plan.ranks);
   Config config =
       parse_config(load_config_text(options.config, options.overrides), folder_of(options.config), options.config.string());
   if (config.threads == 0) config.threads = std::max(1, asked_threads());  // where it will run is not known here

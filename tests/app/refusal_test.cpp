@@ -261,6 +261,11 @@ TEST(SerialRefusal, DemoImportPlanInspect) {
   expect_refusal(run_program(0, {"import", (job / "model.h5").string(), "-o", (job / "m.h5").string()}), {"native"});
   expect_refusal(run_program(0, {"plan", (job / "none.json").string()}), {"none.json"});
   expect_refusal(run_program(0, {"plan", job.config(), "--ranks", "0"}), {"--ranks"});
+  expect_refusal(run_program(0, {"plan", job.config(), "--ranks", "3", "--nodes", "5"}), {"--nodes is 5", "--ranks is 3"});
+  for (const char* rate : {"nan", "inf", "0", "-1", "1x"}) {
+    expect_refusal(run_program(0, {"plan", job.config(), "--gflops", rate}), {"--gflops", "not a positive number"});
+    expect_refusal(run_program(0, {"scale", "--latency-us", rate}), {"--latency-us", "not a positive number"});
+  }
   expect_refusal(run_program(0, {"inspect", (job / "none.h5").string()}), {"none.h5"});
   expect_refusal(run_program(0, {"inspect", job.config()}), {"job.json"});
   expect_refusal(run_program(0, {}), {"subcommand"});
