@@ -47,14 +47,15 @@ derive_shape() {
 
 # node_mebibytes: what the job may use of this node: its allocation, else the share of its CPUs.
 node_mebibytes() {
-  local total
+  local total all_cpus
   if ((${SLURM_MEM_PER_NODE:-0} > 0)); then
     echo "$SLURM_MEM_PER_NODE"
   elif ((${SLURM_MEM_PER_CPU:-0} > 0)); then
     echo $((SLURM_MEM_PER_CPU * SLURM_CPUS_ON_NODE))
   else
     total=$(awk '/^MemTotal:/ { print int($2 / 1024) }' /proc/meminfo)
-    echo $((total * SLURM_CPUS_ON_NODE / $(nproc --all)))
+    all_cpus=$(nproc --all)
+    echo $((SLURM_CPUS_ON_NODE < all_cpus ? total * SLURM_CPUS_ON_NODE / all_cpus : total))
   fi
 }
 
