@@ -96,8 +96,12 @@ launcher_command() {
 
 # requeue REASON: back into the queue, where the same script resumes; Slurm ends this one.
 requeue() {
-  say "$1: back into the queue (job $SLURM_JOB_ID resumes there)"
-  if ! scontrol requeue "$SLURM_JOB_ID"; then
+  local name=$SLURM_JOB_ID
+  if [[ -n ${SLURM_ARRAY_JOB_ID-} ]]; then
+    name=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID # one task has the array's own number, which means all of them
+  fi
+  say "$1: back into the queue (job $name resumes there)"
+  if ! scontrol requeue "$name"; then
     say 'this Slurm does not requeue the job: submit it again by the same command to go on'
   fi
   exit "$gpfq_exit_stopped"
