@@ -8,8 +8,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/lib/setup.sh
 
 # What the tests of each label need beyond build and tests, as in setup.sh; installed with --with-cluster.
-slurm_needs=() # tests labelled slurm: daemons of a Slurm on this machine (slurm-wlm, munge)
-hosts_needs=() # tests labelled hosts: several hosts in network namespaces (iproute2)
+slurm_needs=( # tests labelled slurm: daemons of a Slurm on this machine
+  'slurm-wlm                  slurm          slurm           -'
+  'munge                      munge          munge           munged'
+  'environment-modules        modules        environment-modules modulecmd'
+)
+hosts_needs=( # tests labelled hosts: several hosts in network namespaces
+  'iproute2                   iproute2       iproute2        ip'
+  'procps                     procps         procps          pgrep'
+)
 
 # Labels left out: without --with-cluster, and of the pass with sanitizers (many ranks add time, not paths).
 cluster_labels='^(slurm|hosts|long)$'

@@ -4,6 +4,7 @@
 # scripts that isolated.sh runs, with GPFQ_PROGRAM, GPFQ_LAYERS_JOB, GPFQ_MPIEXEC, GPFQ_SOURCE and GPFQ_WORK set.
 set -euo pipefail
 program=${GPFQ_PROGRAM:?}
+# shellcheck disable=SC2034
 source_folder=${GPFQ_SOURCE:?}
 work=${GPFQ_WORK:?}
 own_name=$(basename "$0" .sh)

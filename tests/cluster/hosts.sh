@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Hosts h1 to h3 with addresses of their own in network namespaces, joined by a bridge; mpirun starts its daemons there
-# as it would by ssh, so that ranks of different hosts talk TCP. Sourced after common.sh.
+# as it would by ssh, so that ranks of different hosts talk TCP.
+# shellcheck source=tests/cluster/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 host_names=(h1 h2 h3)
 
 start_hosts() {
@@ -24,7 +26,7 @@ start_hosts() {
 while [[ $1 == -* ]]; do shift; done
 host=$1
 shift
-exec ip netns exec "$host" unshare --uts --mount bash -c "hostname $host; mount -t tmpfs -o mode=1777 tmpfs /dev/shm; $*"
+exec ip netns exec "$host" unshare --uts --mount bash -c "hostname $host; mount -t tmpfs -o ${SHM_OPTIONS:-mode=1777} tmpfs /dev/shm; $*"
 SHELL
   chmod +x remote_shell
   export OMPI_MCA_plm=rsh OMPI_MCA_plm_rsh_agent=$work/remote_shell

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # A real Slurm on this machine: munged, slurmctld and four nodes n1 to n4, each in process, name and mount namespaces
-# of its own with its own /dev/shm, so that a node can be switched off at once. Sourced after common.sh.
+# of its own with its own /dev/shm, so that a node can be switched off at once.
+# shellcheck source=tests/cluster/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 node_names=(n1 n2 n3 n4)
 slurm=$work/slurm
 declare -A node_pids=()
@@ -54,6 +56,7 @@ CONFIGURATION
 
 # start_node NAME: its first process is a Bash that reaps what Slurm's steps leave.
 start_node() {
+  # shellcheck disable=SC2016
   unshare --uts --pid --fork --kill-child --mount-proc --ipc bash -c '
     hostname "$1" && mount -t tmpfs -o mode=1777 tmpfs /dev/shm
     slurmd -D -N "$1" & wait' node "$1" >"$slurm/log/node-$1.log" 2>&1 &

@@ -1,8 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # The batch scripts on a real Slurm of four nodes: slurm_test.sh CASE, run by isolated.sh.
-# shellcheck source=tests/cluster/common.sh
-source "$(dirname "$0")/common.sh"
 # shellcheck source=tests/cluster/slurm_cluster.sh
 source "$(dirname "$0")/slurm_cluster.sh"
 script=$source_folder/launch/slurm/quantize.sbatch
