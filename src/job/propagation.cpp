@@ -70,11 +70,45 @@ void Propagation::start(const Samples& samples, int cut) {
   });
 }
 
+/// Ranks take whole inputs, as they lie in the store, a few units at a time.
 void Propagation::load_inputs(const LayerPlan& layer, const InputReader& read) {
-  const int input = graph_.node(layer.node).inputs.front();
-  store_cut(input, layer.node, [&](Range samples, net::LiveBatches& analog, net::LiveBatches& quantized) {
-    analog[input] = read(Network::analog, samples);
-    if (!layer.path.shared) quantized[input] = read(Network::quantized, samples);
+  const int node = graph_.node(layer.node).inputs.front();
+  const LoadShares shares = load_shares(layer, config_.memory_per_rank);
+  const ShardPlan shard(layer.inputs, shares.unit, comm_.size());
+  const Range mine = shard.items_of(comm_.rank());
+  for (const Network network : networks_of(node)) {
+    create(node, network);
+    std::vector<double>& bounds = bounds_[{node, network}];
+    std::vector<std::string>& digests = unit_digests_[{node, network}];
+    comm_.agree([&] {
+      AlignedBuffer<float> values(std::min(shares.inputs, mine.size()) * plan_.samples);
+      for (Index begin = mine.begin; begin < mine.end; begin += shares.inputs) {
+        const Range inputs{begin, std::min(mine.end, begin + shares.inputs)};
+        read(network, inputs, values.data());
+        measure_inputs(inputs, shares.unit, values.data(), bounds, digests);
+        store_.write_whole_inputs(node, network, inputs.begin, inputs.size(), values.data());
+      }
+    });
+    finish_tensor(node, network);
+  }
+}
+
+/// Bounds of some inputs and digests of their units. @param values  inputs × samples
+void Propagation::measure_inputs(Range inputs, Index unit, const float* values, std::vector<double>& bounds,
+                                 std::vector<std::string>& digests) const {
+  const Index samples = plan_.samples;
+  const Index units = ceil_div(inputs.size(), unit);
+  const std::size_t done = digests.size();
+  digests.resize(done + static_cast<std::size_t>(units));
+  parallel_for(units, config_.threads, [&](Index index) {
+    const Range part{index * unit, std::min(inputs.size(), (index + 1) * unit)};
+    for (Index t = part.begin; t < part.end; ++t) {
+      float largest = 0;
+      for (Index i = 0; i < samples; ++i) largest = std::max(largest, std::abs(values[t * samples + i]));
+      bounds[static_cast<std::size_t>(inputs.begin + t)] = largest;
+    }
+    digests[done + static_cast<std::size_t>(index)] =
+        sha256(values + part.begin * samples, part.size() * samples * static_cast<Index>(sizeof(float)));
   });
 }
 
@@ -186,15 +220,18 @@ void Propagation::store_cut(int first, int cut, const Wave& wave) {
   }
   for (const int node : live) {
     if (keeps(node)) continue;
-    for (const Network network : networks_of(node)) {
-      store_.flush(node, network);
-      comm_.max(bounds_[{node, network}]);
-      std::vector<std::string> all;
-      for (const auto& part : comm_.gather(unit_digests_[{node, network}])) all.insert(all.end(), part.begin(), part.end());
-      digests_[{node, network}] = sha256_of_digests(all);
-    }
+    for (const Network network : networks_of(node)) finish_tensor(node, network);
   }
   if (first > 0) drop_read(first, live);
+}
+
+/// A tensor that all ranks have written becomes readable; its bounds and its digest are known.
+void Propagation::finish_tensor(int node, Network network) {
+  store_.flush(node, network);
+  comm_.max(bounds_[{node, network}]);
+  std::vector<std::string> all;
+  for (const auto& part : comm_.gather(unit_digests_[{node, network}])) all.insert(all.end(), part.begin(), part.end());
+  digests_[{node, network}] = sha256_of_digests(all);
 }
 
 /// Deletes what was live at `first` and is not among `live`.

@@ -31,9 +31,9 @@ class Propagation {
 
   /// Brings the calibration samples to the inputs of node `cut`. Collective.
   void start(const Samples& samples, int cut);
-  /// Samples of a layer's inputs in one network.
-  using InputReader = std::function<net::Batch(store::Network network, Range samples)>;
-  /// Stores what `read` gives as the inputs of a layer without a network. Collective.
+  /// Some of a layer's inputs in one network, for all samples: inputs × samples.
+  using InputReader = std::function<void(store::Network network, Range inputs, float* values)>;
+  /// Stores, in both networks where they differ, what `read` gives as the inputs of a layer without a network. Collective.
   void load_inputs(const LayerPlan& layer, const InputReader& read);
   /// Runs nodes layer.node .. layer.next_cut−1 in both networks and measures the layer's error. With `keep` false, at
   /// the end of the network, nothing is stored. Collective.
@@ -57,6 +57,9 @@ class Propagation {
   [[nodiscard]] std::vector<store::Network> networks_of(int node) const;
   void load(Range samples, int cut, net::LiveBatches& analog, net::LiveBatches& quantized) const;
   void measure(const net::Batch& analog, const net::Batch& quantized, std::vector<double>& partial) const;
+  void measure_inputs(Range inputs, Index unit, const float* values, std::vector<double>& bounds,
+                      std::vector<std::string>& digests) const;
+  void finish_tensor(int node, store::Network network);
   void write_batch(int node, store::Network network, Range samples, const net::Batch* batch);
 
   const mpi::Communicator& comm_;

@@ -147,7 +147,9 @@ void QuantizeJob::load_layer(const LayerPlan& layer) {
     require(source != sources.end(), "load_layer: the plan's layers are the config's");
     samples = std::make_unique<LayerSamples>(*source, layer);
   });
-  propagation_->load_inputs(layer, [&](store::Network network, Range range) { return samples->read(network, range); });
+  propagation_->load_inputs(layer, [&](store::Network network, Range inputs, float* values) {
+    samples->read(network, inputs, values);
+  });
 }
 
 RankReport QuantizeJob::quantize_shard(const LayerPlan& layer, const LayerSettings& settings, OutputCollector* outputs) {

@@ -97,16 +97,26 @@ void ActivationStore::write(int node, Network network, Index first_sample, const
 
 void ActivationStore::write_inputs(int node, Network network, Index first_input, Index first_sample,
                                    const net::Batch& batch) {
+  AlignedBuffer<float> transposed(batch.values.size());
+  transpose(batch.values.data(), batch.samples, batch.sample_size(), transposed.data());
+  write_input_box(tensor(node, network), {first_input, first_sample}, {batch.sample_size(), batch.samples},
+                  transposed.data());
+}
+
+void ActivationStore::write_whole_inputs(int node, Network network, Index first_input, Index count,
+                                         const float* values) {
   const Tensor& target = tensor(node, network);
-  require(is_input_major(target), "ActivationStore::write_inputs: a vector tensor");
-  const Index inputs = batch.sample_size();
-  AlignedBuffer<float> transposed(batch.samples * inputs);
-  transpose(batch.values.data(), batch.samples, inputs, transposed.data());
+  write_input_box(target, {first_input, 0}, {count, target.samples}, values);
+}
+
+void ActivationStore::write_input_box(const Tensor& target, const Shape& start, const Shape& count,
+                                      const float* values) {
+  require(is_input_major(target), "ActivationStore: inputs are written to vector tensors");
   const hdf5::Handle dataset = hdf5::open_dataset(target.file.id(), dataset_name, target.path.string());
-  hdf5::write_box(dataset.id(), H5T_NATIVE_FLOAT, {first_input, first_sample}, {inputs, batch.samples},
-                  transposed.data(), fmt::format("activations of '{}' in {}", target.name, target.path.string()),
+  hdf5::write_box(dataset.id(), H5T_NATIVE_FLOAT, start, count, values,
+                  fmt::format("activations of '{}' in {}", target.name, target.path.string()),
                   independent_transfer().id());
-  bytes_written_ += batch.samples * inputs * static_cast<Index>(sizeof(float));
+  bytes_written_ += element_count(count) * static_cast<Index>(sizeof(float));
 }
 
 void ActivationStore::flush(int node, Network network) {

@@ -33,6 +33,9 @@ class ActivationStore {
   void write(int node, Network network, Index first_sample, const net::Batch& batch);
   /// Writes some inputs (features) of a vector tensor for some samples: `batch` holds samples × inputs. Independent.
   void write_inputs(int node, Network network, Index first_input, Index first_sample, const net::Batch& batch);
+  /// Writes inputs first .. first+count−1 of a vector tensor for all samples: `values` holds count × samples.
+  /// Independent.
+  void write_whole_inputs(int node, Network network, Index first_input, Index count, const float* values);
   /// Makes the written tensor readable by all ranks. Collective.
   void flush(int node, Network network);
   /// Inputs first .. first+count−1 of a vector tensor for some samples, input t at out + t·stride; the rest of
@@ -62,6 +65,7 @@ class ActivationStore {
   };
   using Key = std::pair<int, Network>;
   [[nodiscard]] const Tensor& tensor(int node, Network network) const;
+  void write_input_box(const Tensor& target, const Shape& start, const Shape& count, const float* values);
   [[nodiscard]] static bool is_input_major(const Tensor& tensor) { return tensor.sample_shape.size() == 1; }
 
   const mpi::Communicator& comm_;
