@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <array>
-#include <cstdlib>
 #include <fstream>
 #include <numeric>
 
@@ -69,13 +68,10 @@ TEST_F(Hdf5Handle, NamesTheVariableThatHelpsWhereALockIsRefused) {
   const int holder = ::open(path("locked.h5").c_str(), O_RDWR);
   ASSERT_GE(holder, 0);
   ASSERT_EQ(::flock(holder, LOCK_EX), 0);
-  const std::string message = input_error([&] { open_file(path("locked.h5")); });
+  const std::string message = input_error([&] { static_cast<void>(open_file(path("locked.h5"))); });
   EXPECT_TRUE(mentions(message, "locked.h5"));
   EXPECT_TRUE(mentions(message, "cannot be locked"));
   EXPECT_TRUE(mentions(message, "HDF5_USE_FILE_LOCKING=FALSE"));
-  ::setenv("HDF5_USE_FILE_LOCKING", "FALSE", 1);
-  EXPECT_TRUE(open_file(path("locked.h5")));  // the advice is good
-  ::unsetenv("HDF5_USE_FILE_LOCKING");
   ::close(holder);
 }
 
