@@ -39,6 +39,9 @@ std::vector<store::QuantizedLayer> result_layers(const net::Graph& graph, const 
   return layers;
 }
 
+// Work that is not thrown away with a job that its input ends.
+constexpr double least_kept_seconds = 60;
+
 /// The job's state on one rank, and its steps in order.
 class QuantizeJob {
  public:
@@ -127,7 +130,9 @@ std::string QuantizeJob::finished_run() const {
   const Config& config = session_.config();
   const std::filesystem::path report = config.output / "report.json";
   std::error_code code;
-  if (!options_.resume || !std::filesystem::exists(report, code)) return "";
+  if (!options_.resume || !std::filesystem::exists(report, code) ||
+      std::filesystem::exists(config.output / "quantized.h5.partial", code))
+    return "";
   const FinishedRun run = read_finished_run(report);
   const std::string others = differences(run.fingerprint, checkpointer_.state().fingerprint);
   if (!others.empty())
@@ -517,8 +522,9 @@ std::string QuantizeJob::run() {
     evaluate_networks();
     return finish();
   } catch (const Error& error) {
-    // What the model or the data forbid, they forbid the next time as well.
-    if (error.kind() == ErrorKind::input && workspace_ && !is_resumed_) workspace_->forget();
+    // What the model or the data forbid, they forbid the next time as well; a file server that is down, perhaps not.
+    if (error.kind() == ErrorKind::input && workspace_ && !is_resumed_ && elapsed_.seconds() < least_kept_seconds)
+      workspace_->forget();
     throw;
   }
 }

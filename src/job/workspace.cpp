@@ -78,7 +78,7 @@ std::filesystem::path scratch_of(const std::filesystem::path& scratch, const std
   return scratch / ("gpfq-" + sha256(place.data(), static_cast<Index>(place.size())).substr(0, 8));
 }
 
-Workspace::Workspace(const std::filesystem::path& output, Earlier earlier) : output_(normal(output)) {
+Workspace::Workspace(const std::filesystem::path& output, Earlier earlier) : output_(normal(output)), overwrites_(earlier == Earlier::overwrite) {
   std::error_code code;
   try {
     make_folder(output_, made_);
@@ -115,6 +115,14 @@ void Workspace::make_scratch(const std::filesystem::path& scratch, Index output_
     check_space(output_, of_result, "the result needs");
     check_space(scratch_, of_scratch, "scratch needs");
   }
+}
+
+void Workspace::keep() {
+  if (outcome_ != Outcome::nothing) return;
+  outcome_ = Outcome::kept;
+  std::error_code ignored;
+  if (overwrites_)
+    for (const char* name : {"report.json", "report.csv"}) std::filesystem::remove(output_ / name, ignored);
 }
 
 void Workspace::remove_made() {

@@ -34,10 +34,8 @@ class Workspace {
   void release() { outcome_ = Outcome::done; }
   /// There is nothing worth keeping after all.
   void forget() { outcome_ = Outcome::nothing; }
-  /// There is a checkpoint now, which everything is kept for.
-  void keep() {
-    if (outcome_ == Outcome::nothing) outcome_ = Outcome::kept;
-  }
+  /// There is a checkpoint now, which everything is kept for. The report of a run that is overwritten goes.
+  void keep();
 
  private:
   void remove_made();
@@ -47,6 +45,7 @@ class Workspace {
   std::vector<std::filesystem::path> made_;  ///< folders that were not there before, outermost first
   enum class Outcome { nothing, kept, done };
   Outcome outcome_ = Outcome::nothing;
+  bool overwrites_ = false;
   std::optional<JobLock> lock_;
 };
 

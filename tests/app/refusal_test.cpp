@@ -2,9 +2,13 @@
 // Bad input from the shell: one message, exit code 2, nothing half-written and no rank left hanging,
 // on one rank and on several.
 #include <fmt/format.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <functional>
 
 #include "app/program.hpp"
@@ -251,6 +255,25 @@ TEST_P(LayersWithoutANetwork, RunOrGiveOneMessage) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, LayersWithoutANetwork, testing::Values(0, 3));
+
+class LockedData : public testing::TestWithParam<int> {};
+
+// A lock that is not to be had, as on a file system without locks; what the message advises helps.
+TEST_P(LockedData, IsRefusedUnlessLockingIsOff) {
+  const SmallJob job;
+  const int holder = ::open((job / "data.h5").c_str(), O_RDWR);
+  ASSERT_GE(holder, 0);
+  ASSERT_EQ(::flock(holder, LOCK_EX), 0);
+  const std::string before = test::listing(job.path());
+  expect_refusal(run_program(GetParam(), {"quantize", job.config()}), {"data.h5", "HDF5_USE_FILE_LOCKING=FALSE"});
+  EXPECT_EQ(test::listing(job.path()), before);
+  ::setenv("HDF5_USE_FILE_LOCKING", "FALSE", 1);
+  EXPECT_EQ(run_program(GetParam(), {"quantize", job.config()}).exit_code, 0);
+  ::unsetenv("HDF5_USE_FILE_LOCKING");
+  ::close(holder);
+}
+
+INSTANTIATE_TEST_SUITE_P(Ranks, LockedData, testing::Values(0, 3));
 
 TEST(SerialRefusal, DemoImportPlanInspect) {
   const SmallJob job;

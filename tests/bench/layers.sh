@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Whole jobs with synthetic layers, one JSON line each: strong scaling over ranks, weak scaling in neurons, cost against
 # inputs and samples. Usage: layers.sh PROGRAM [MOST_RANKS [EDGE]]; mpirun's options in MPIRUN_FLAGS.
+# shellcheck disable=SC2017
 set -euo pipefail
 program=$1
 most_ranks=${2:-$(nproc)}
