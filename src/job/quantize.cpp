@@ -107,10 +107,10 @@ void QuantizeJob::estimate(const net::Graph& graph, bool is_imported, int nodes)
   }
 }
 
-/// "going on after layer 2 of 3, at input 512 of 4096 of 4 tiles (written 20 s ago by 3 ranks; now 4)"
+/// "resumed after layer 2 of 3, at input 512 of 4096 of 4 tiles (written 20 s ago by 3 ranks; now 4)"
 std::string resume_text(const Checkpoint& state, const JobPlan& plan, int ranks) {
   const std::vector<const LayerPlan*> layers = plan.quantized_layers();
-  std::string text = fmt::format("going on after layer {} of {}", state.layers.size(), layers.size());
+  std::string text = fmt::format("resumed after layer {} of {}", state.layers.size(), layers.size());
   if (state.layers.size() < layers.size() && !(state.progress.tiles.empty() && state.progress.report.tiles.empty())) {
     const LayerPlan& layer = *layers[state.layers.size()];
     text += fmt::format(", in '{}' with {} of {} tiles finished", layer.name, state.progress.report.tiles.size(),

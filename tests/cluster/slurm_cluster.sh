@@ -118,7 +118,7 @@ was_started_again() {
   if grep -qF "start $2:" "$3"; then
     return 0
   elif is_in_state "$1" PENDING; then
-    sleep 2
+    sleep 5
     scontrol update jobid="$1" starttime=now 2>/dev/null || true
   fi
   return 1

@@ -30,10 +30,10 @@ launch() {
 
 # One of the ranks (any process of the program below mpirun), or mpirun itself.
 victim() {
-  local ranks
-  mapfile -t ranks < <(pgrep -P "$job")
-  local pick=$((RANDOM % (${#ranks[@]} + 1)))
-  if ((pick < ${#ranks[@]})); then echo "${ranks[pick]}"; else echo "$job"; fi
+  local children
+  mapfile -t children < <(pgrep -P "$job")
+  local pick=$((RANDOM % (${#children[@]} + 1)))
+  if ((pick < ${#children[@]})); then echo "${children[pick]}"; else echo "$job"; fi
 }
 
 # Waits for the job to end, and for ranks that lost their mpirun.
