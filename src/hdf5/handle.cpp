@@ -7,6 +7,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <system_error>
 
@@ -75,6 +76,18 @@ void refuse_foreign_data(hid_t dataset, const std::string& name, const std::stri
   if (H5Pget_external_count(creation.id()) > 0 || H5Pget_layout(creation.id()) == H5D_VIRTUAL) {
     throw_input("{}: dataset '{}' keeps its values in other files; expected values in this file", where, name);
   }
+}
+
+/// One chunk is the least that is read: its size is checked against the file, with room for compression.
+void require_chunk(hid_t creation, Index element_bytes, Index file_bytes, const std::string& where) {
+  constexpr double least = 32 << 20;
+  constexpr double compression = 64;
+  std::array<hsize_t, H5S_MAX_RANK> extents{};
+  const int rank = H5Pget_chunk(creation, static_cast<int>(extents.size()), extents.data());
+  double bytes = static_cast<double>(element_bytes);
+  for (int d = 0; d < rank; ++d) bytes *= static_cast<double>(extents[static_cast<std::size_t>(d)]);
+  if (rank < 1 || bytes > least + compression * static_cast<double>(file_bytes))
+    throw_input("{} claims chunks of {:.0f} bytes in a file of {}", where, bytes, file_bytes);
 }
 
 Index size_of_file(hid_t object) {
@@ -339,6 +352,25 @@ DatasetInfo dataset_info(hid_t dataset, const std::string& where) {
   return info;
 }
 
+void require_numbers(hid_t dataset, const DatasetInfo& info, const std::string& where) {
+  constexpr Index largest_number = 16;
+  constexpr Index best_compression = 1100;  // no filter of HDF5 makes more of a byte; deflate comes near
+  const Index count = element_count(info.shape);
+  if (info.type_class != H5T_FLOAT && info.type_class != H5T_INTEGER)
+    throw_input("{} does not hold numbers (HDF5 type class {}), expected integers or floats", where,
+                static_cast<int>(info.type_class));
+  if (info.element_bytes < 1 || info.element_bytes > largest_number)
+    throw_input("{} holds numbers of {} bytes, expected at most {}", where, info.element_bytes, largest_number);
+  const Index held = info.stored_bytes / info.element_bytes;
+  const Handle creation = checked(H5Dget_create_plist(dataset), H5Pclose, ErrorKind::input, where + " cannot be read");
+  const H5D_layout_t layout = H5Pget_layout(creation.id());
+  // What was never written has no place in the file and reads as zeros, unless it is compact.
+  const bool is_whole = layout == H5D_CHUNKED || (layout == H5D_CONTIGUOUS && held == 0) || held >= count;
+  if (!is_whole || count / best_compression > held)
+    throw_input("{} claims {} values but the file holds {} bytes of it", where, count, info.stored_bytes);
+  if (layout == H5D_CHUNKED) require_chunk(creation.id(), info.element_bytes, size_of_file(dataset), where);
+}
+
 bool link_exists(hid_t location, const std::string& name) {
   silence_error_printing();
   const Handle access = own_file_only(H5P_LINK_ACCESS);
@@ -359,19 +391,17 @@ std::vector<std::string> link_names(hid_t location, const std::string& group) {
   silence_error_printing();
   const std::string what = fmt::format("the group '{}' cannot be listed", group);
   const Handle opened = open_group(location, group, what);
-  H5G_info_t info;
-  if (H5Gget_info(opened.id(), &info) < 0) throw_with_stack(ErrorKind::input, what);
   std::vector<std::string> names;
-  for (hsize_t i = 0; i < info.nlinks; ++i) {
-    const ssize_t size = H5Lget_name_by_idx(opened.id(), ".", H5_INDEX_NAME, H5_ITER_INC, i, nullptr, 0, H5P_DEFAULT);
-    if (size < 0) throw_with_stack(ErrorKind::input, what);
-    std::string name(static_cast<std::size_t>(size), '\0');
-    if (H5Lget_name_by_idx(opened.id(), ".", H5_INDEX_NAME, H5_ITER_INC, i, name.data(), name.size() + 1, H5P_DEFAULT) <
-        0) {
-      throw_with_stack(ErrorKind::input, what);
+  const auto add = [](hid_t, const char* name, const H5L_info_t*, void* out) -> herr_t {
+    try {
+      static_cast<std::vector<std::string>*>(out)->emplace_back(name);
+      return 0;
+    } catch (...) {
+      return -1;  // no exception may cross the C library
     }
-    names.push_back(std::move(name));
-  }
+  };
+  if (H5Literate(opened.id(), H5_INDEX_NAME, H5_ITER_INC, nullptr, add, &names) < 0)
+    throw_with_stack(ErrorKind::input, what);
   return names;
 }
 

@@ -19,6 +19,8 @@ namespace {
 
 constexpr std::streamoff largest_config_bytes = 16 << 20;
 constexpr int deepest_config = 32;
+constexpr std::size_t longest_json_message = 300;  // it quotes what was read last
+constexpr std::size_t longest_pattern = 1000;      // std::regex recurses along a pattern
 
 /// Parses JSON with comments, no deeper than configs are: printing and reading recurse.
 Json parse_json(const std::string& text, const std::string& where) {
@@ -73,10 +75,13 @@ LayerSettings parse_settings(const Json& settings, LayerSettings result, const s
 void check_rule(const Json& rule, std::size_t index) {
   const std::string where = fmt::format("quantization.layers[{}]", index);
   expect(rule.is_object(), where, rule, "an object");
-  Json settings = rule;
   expect(rule.contains("match") && rule.at("match").is_string(), where + ".match", rule.value("match", Json()),
          "a regular expression");
+  const std::string pattern = rule.at("match").get<std::string>();
+  expect(pattern.size() <= longest_pattern, where + ".match", rule.at("match"),
+         fmt::format("at most {} bytes", longest_pattern));
   if (rule.contains("skip")) expect(rule.at("skip").is_boolean(), where + ".skip", rule.at("skip"), "true or false");
+  Json settings = rule;
   settings.erase("match");
   settings.erase("skip");
   for (const char* other : {"layers", "block", "grid", "conv", "patch_fraction", "patch_seed", "fold_batchnorm"})
@@ -87,7 +92,7 @@ void check_rule(const Json& rule, std::size_t index) {
     throw_input("{}\n  in {}", error.what(), where);
   }
   try {
-    std::regex(rule.at("match").get<std::string>());
+    static_cast<void>(std::regex(pattern));
   } catch (const std::regex_error& error) {
     throw_input("config: '{}.match' is {}, which is not a regular expression: {}", where, rule.at("match").dump(),
                 error.what());
@@ -209,7 +214,7 @@ std::string load_config_text(const std::filesystem::path& path, const std::vecto
     for (const std::string& assignment : overrides) apply_override(root, assignment);
     return root.dump(2);
   } catch (const Json::exception& error) {
-    throw_input("config: {} is not JSON: {}", path.string(), error.what());
+    throw_input("config: {} is not JSON: {}", path.string(), excerpt(error.what(), longest_json_message));
   }
 }
 
@@ -258,7 +263,7 @@ Config parse_config(const std::string& text, const std::filesystem::path& folder
                                                        : folder / value_or<std::string>(root, "scratch", "");
     return config;
   } catch (const Json::exception& error) {
-    throw_input("config: {}\n  in {}", error.what(), where);
+    throw_input("config: {}\n  in {}", excerpt(error.what(), longest_json_message), where);
   } catch (const Error& error) {
     throw Error(error.kind(), fmt::format("{}\n  in {}", error.what(), where));
   }

@@ -60,6 +60,7 @@ void expect_dataset(hid_t location, const std::string& name, const Shape& shape,
     throw_input("{}: dataset '{}' has shape {} and {} elements, expected {} and {}", where, name,
                 to_string(info.shape), info.type_class == H5T_FLOAT ? "float" : "other", to_string(shape),
                 type_class == H5T_FLOAT ? "float" : "integer");
+  hdf5::require_numbers(dataset.id(), info, where + ":" + name);
 }
 
 void write_rows(hid_t dataset, hid_t memory_type, const Shape& shape, Index first, Index count, const void* data,

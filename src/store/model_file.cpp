@@ -17,8 +17,7 @@ constexpr Index copy_bytes = Index{16} << 20;
 
 QuantizedLayer read_layer(hid_t file, const std::string& name, const net::Graph& graph, const std::string& where) {
   const std::string group_name = "layers/" + name;
-  const hdf5::Handle group(H5Gopen2(file, group_name.c_str(), H5P_DEFAULT), H5Gclose);
-  if (!group) throw_input("{}: '{}' is not a group: {}", where, group_name, hdf5::take_error_stack());
+  const hdf5::Handle group = hdf5::open_group(file, group_name, where);
   QuantizedLayer layer;
   layer.name = name;
   layer.levels = static_cast<int>(
@@ -28,6 +27,7 @@ QuantizedLayer read_layer(hid_t file, const std::string& name, const net::Graph&
   layer.shape = graph.tensor_shape(layer.tensor);
   if (layer.levels < 2 || layer.levels > 256)
     throw_input("{}: layer '{}' has {} levels, expected 2 to 256", where, name, layer.levels);
+  if (layer.shape.empty()) throw_input("{}: layer '{}' stands for tensor '{}', which is a scalar", where, name, layer.tensor);
   expect_dataset(file, group_name + "/codes", layer.shape, H5T_INTEGER, where);
   expect_dataset(file, group_name + "/step", {layer.shape.front()}, H5T_FLOAT, where);
   return layer;

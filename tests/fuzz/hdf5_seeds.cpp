@@ -94,7 +94,10 @@ net::Model convolution() {
       .reshape("flat", {18})
       .dense("fc", 2, test::Random(3).normals(36, 1), {1, 2})
       .node("out", net::Op::softmax);
-  return chain.build();
+  net::Model model = chain.build();
+  for (net::Node& node : model.graph.nodes)
+    if (node.op == net::Op::pad || node.op == net::Op::max_pool) node.shape = net::infer_shape(model.graph, node);
+  return model;
 }
 
 }  // namespace

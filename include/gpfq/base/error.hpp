@@ -18,10 +18,14 @@ enum class ErrorKind {
   stopped  ///< ended on request, with a checkpoint: exit code 75
 };
 
-/// An error whose text says what, found, expected and where.
+/// A message that a terminal and a log can take, whatever names from files it quotes: control characters as \x1b,
+/// newlines only before an indented line, and the middle left out where it is longer than 4000 bytes.
+[[nodiscard]] std::string presentable(const std::string& message);
+
+/// An error whose text says what, found, expected and where, made presentable.
 class Error : public std::runtime_error {
  public:
-  Error(ErrorKind kind, const std::string& message) : std::runtime_error(message), kind_(kind) {}
+  Error(ErrorKind kind, const std::string& message) : std::runtime_error(presentable(message)), kind_(kind) {}
   [[nodiscard]] ErrorKind kind() const noexcept { return kind_; }
 
  private:
