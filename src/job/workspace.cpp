@@ -94,7 +94,8 @@ Workspace::Workspace(const std::filesystem::path& output, Earlier earlier) : out
                       "'output'",
                       output.string(), name);
     }
-    if (earlier == Earlier::resume && std::filesystem::exists(manifest_of(output_), code)) keep();
+    found_checkpoint_ = earlier == Earlier::resume && std::filesystem::exists(manifest_of(output_), code);
+    if (found_checkpoint_) keep();
     if (earlier != Earlier::resume) std::filesystem::remove_all(checkpoint_folder(output_), code);
   } catch (...) {
     lock_.reset();
