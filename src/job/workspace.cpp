@@ -118,6 +118,13 @@ void Workspace::make_scratch(const std::filesystem::path& scratch, Index output_
   }
 }
 
+void Workspace::release_earlier(const std::filesystem::path& scratch) {
+  scratch_ = normal(scratch_of(scratch, output_));
+  outcome_ = Outcome::done;
+  std::error_code ignored;
+  std::filesystem::rename(output_ / "log.partial", output_ / "log", ignored);
+}
+
 void Workspace::keep() {
   if (outcome_ != Outcome::nothing) return;
   outcome_ = Outcome::kept;

@@ -36,6 +36,8 @@ class Workspace {
   void forget() {
     if (!found_checkpoint_) outcome_ = Outcome::nothing;
   }
+  /// The results of an earlier run stand, which may have ended before it cleaned up: that is done instead.
+  void release_earlier(const std::filesystem::path& scratch);
   /// There is a checkpoint now, which everything is kept for. The report of a run that is overwritten goes.
   void keep();
 
