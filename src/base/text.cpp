@@ -50,9 +50,12 @@ constexpr std::array<Unit, 11> units = {{{"", 1},
 }  // namespace
 
 std::string nearest_word(std::string_view word, const std::vector<std::string>& candidates) {
+  constexpr std::size_t longest = 256;  // the distance takes the product of both lengths
+  if (word.size() > longest) return {};
   std::string best;
   std::size_t best_distance = std::max<std::size_t>(2, word.size() / 2) + 1;
   for (const std::string& candidate : candidates) {
+    if (candidate.size() > longest) continue;
     const std::size_t distance = edit_distance(word, candidate);
     if (distance < best_distance) {
       best_distance = distance;
@@ -60,6 +63,13 @@ std::string nearest_word(std::string_view word, const std::vector<std::string>& 
     }
   }
   return best;
+}
+
+std::string excerpt(std::string_view text, std::size_t most_bytes) {
+  if (text.size() <= most_bytes) return std::string(text);
+  std::size_t end = most_bytes;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;  // not inside a character
+  return std::string(text.substr(0, end)) + "...";
 }
 
 Index parse_bytes(const std::string& text) {
@@ -72,7 +82,7 @@ Index parse_bytes(const std::string& text) {
       unit += static_cast<char>(std::tolower(static_cast<unsigned char>(*c)));
   const auto* found = std::find_if(units.begin(), units.end(), [&](const Unit& u) { return u.name == unit; });
   if (end == begin || found == units.end() || !(number > 0) || number * found->bytes > 4e18)
-    throw_input("'{}' is not a size: expected a positive number with a unit such as 512MiB or 4GiB", text);
+    throw_input("'{}' is not a size: expected a positive number with a unit such as 512MiB or 4GiB", excerpt(text));
   return static_cast<Index>(std::llround(number * found->bytes));
 }
 

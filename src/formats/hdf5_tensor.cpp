@@ -10,9 +10,6 @@
 namespace gpfq::formats {
 namespace {
 
-/// No filter of HDF5 makes more of a byte: what deflate gains at most.
-constexpr Index best_compression = 1032;
-
 class Hdf5Tensor : public TensorFile {
  public:
   Hdf5Tensor(hdf5::Handle file, hdf5::Handle dataset, Shape shape, bool is_bfloat16, std::string where)
@@ -52,9 +49,7 @@ std::unique_ptr<TensorFile> open_hdf5_tensor(const TensorLocation& location) {
   if (!location.is_bfloat16 && info.type_class != H5T_FLOAT)
     throw_input("{} does not hold floating-point numbers (HDF5 type class {}); expected them{}", where,
                 static_cast<int>(info.type_class), is_words ? ", or \"dtype\": \"bfloat16\"" : "");
-  if (element_count(info.shape) / best_compression > info.stored_bytes / std::max<Index>(info.element_bytes, 1))
-    throw_input("{} claims {} values but the file holds {} bytes of it", where, element_count(info.shape),
-                info.stored_bytes);
+  hdf5::require_numbers(dataset.id(), info, where);
   return std::make_unique<Hdf5Tensor>(std::move(file), std::move(dataset), info.shape, location.is_bfloat16, where);
 }
 

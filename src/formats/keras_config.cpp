@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "gpfq/base/error.hpp"
+#include "gpfq/base/text.hpp"
 
 namespace gpfq::formats::keras_reader {
 
@@ -17,6 +18,7 @@ namespace {
 constexpr int max_depth = 64;                 // of nested objects; real files stay below 15
 constexpr Index max_extent = Index{1} << 40;  // of one dimension
 constexpr std::size_t shown_text = 80;        // of a wrong value, in messages
+constexpr std::size_t longest_json_message = 300;
 constexpr Index max_window = Index{1} << 30;  // of a kernel, stride or dilation
 
 Json parse_json(const std::string& text) {
@@ -27,7 +29,7 @@ Json parse_json(const std::string& text) {
   try {
     return Json::parse(text, bounded);
   } catch (const Json::exception& error) {
-    throw_input("'model_config' is no JSON: {}", error.what());
+    throw_input("'model_config' is no JSON: {}", excerpt(error.what(), longest_json_message));
   }
 }
 
@@ -88,9 +90,7 @@ void connect_sequential(ModelConfig& result) {
 }  // namespace
 
 std::string shown(const Json& value) {
-  std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
-  if (text.size() > shown_text) text = text.substr(0, shown_text) + "...";
-  return text;
+  return excerpt(value.dump(-1, ' ', true, Json::error_handler_t::replace), shown_text);
 }
 
 const Json* member(const Json& value, const char* key) {

@@ -16,7 +16,6 @@ namespace gpfq::formats::keras_reader {
 namespace {
 
 constexpr Index strip_values = Index{1} << 18;  // of a kernel, read at a time beside the caller's memory
-constexpr Index best_compression = 1100;        // deflate cannot do better: more values than that are not there
 
 /// "sequential/dense/kernel:0" -> "kernel".
 std::string role_of(const std::string& weight_name) {
@@ -95,10 +94,7 @@ std::shared_ptr<const WeightFile::Dataset> WeightFile::open(const std::string& l
                 result->name, info.type_class == H5T_FLOAT ? "floating-point" : "of another type",
                 to_string(info.shape), rank);
   }
-  if (element_count(info.shape) / best_compression > info.stored_bytes / std::max<Index>(info.element_bytes, 1)) {
-    throw_input("{}: dataset '{}' claims {} values but the file holds {} bytes of it", path_, result->name,
-                element_count(info.shape), info.stored_bytes);
-  }
+  hdf5::require_numbers(result->dataset.id(), info, fmt::format("{}: dataset '{}'", path_, result->name));
   return result;
 }
 

@@ -45,7 +45,14 @@ bool is_subsampling(const net::Node& node) {
 
 }  // namespace
 
+void require_repeatable(Index channels) {
+  constexpr Index most_channels = Index{1} << 24;
+  if (channels > most_channels)
+    throw_input("one value stands for {} channels, expected at most {}", channels, most_channels);
+}
+
 net::TensorSource channel_source(std::vector<float> values, Index channels) {
+  if (values.size() == 1) require_repeatable(channels);
   if (values.size() != 1) return net::make_source({channels}, std::move(values));
   const float value = values.front();
   return {{channels}, [value](Index, Index count, float* out) { std::fill(out, out + count, value); }};

@@ -19,6 +19,9 @@ using Parameters = std::map<std::string, net::TensorSource>;  ///< role ("weight
 /// file may claim any number).
 [[nodiscard]] net::TensorSource channel_source(std::vector<float> values, Index channels);
 
+/// Checks a number of channels for which one value is to be written out. @throws Error (input) above 2^24.
+void require_repeatable(Index channels);
+
 /// scale · x + shift per channel, as the parameters of a batch_norm node with epsilon 0.
 [[nodiscard]] Parameters affine_parameters(std::vector<float> scale, std::vector<float> shift, Index channels);
 

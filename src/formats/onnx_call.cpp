@@ -161,6 +161,7 @@ std::vector<float> channel_values(const Call& call, std::size_t i, const Shape& 
           fmt::format("with a constant of shape {} on samples of {}", to_string(shape), to_string(sample)));
   }
   std::vector<float> values = read_floats(call.file(), *constant.tensor);
+  if (values.size() == 1 && repeat) require_repeatable(sample.front());
   if (values.size() == 1 && repeat) values.resize(static_cast<std::size_t>(sample.front()), values.front());
   return values;
 }

@@ -21,6 +21,7 @@ struct OnnxFile {
   std::filesystem::path path;
   onnx::ModelProto model;
   std::deque<onnx::TensorProto> made;  ///< tensors of constants that are written as plain attributes
+  mutable Index values_held = 0;       ///< by read_floats, which many nodes may ask for the same tensor
 };
 
 /// Parses and checks that it is a model at all.

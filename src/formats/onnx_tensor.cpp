@@ -46,6 +46,7 @@ struct TensorBytes {
 
 namespace {
 
+constexpr Index most_values_held = Index{1} << 24;  // other than weights, which are never held
 constexpr Index conversion_batch = 4096;  // elements converted at a time, on the stack of read()
 
 Index size_of(Encoding encoding) {
@@ -297,6 +298,10 @@ net::TensorSource rows_source(const std::shared_ptr<const OnnxFile>& file, const
 
 std::vector<float> read_floats(const std::shared_ptr<const OnnxFile>& file, const onnx::TensorProto& tensor) {
   const TensorValues values(file, tensor);
+  file->values_held += element_count(values.shape());
+  if (file->values_held > most_values_held)
+    throw_input("tensor '{}': biases, factors and statistics hold more than {} values in all", tensor.name(),
+                most_values_held);
   std::vector<float> result(static_cast<std::size_t>(element_count(values.shape())));
   values.read(0, static_cast<Index>(result.size()), result.data());
   return result;

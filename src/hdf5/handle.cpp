@@ -7,6 +7,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <system_error>
 
@@ -18,6 +19,9 @@ namespace {
 constexpr std::size_t header_attribute_bytes = 60000;
 // More names than this tell a reader of a message nothing.
 constexpr std::size_t listed_names = 12;
+
+/// HDF5 takes flock() on what it opens, which NFS and Lustre refuse on many clusters.
+bool is_lock_failure(const std::string& stack) { return stack.find("unable to lock") != std::string::npos; }
 
 [[noreturn]] void throw_with_stack(ErrorKind kind, const std::string& message) {
   const std::string stack = take_error_stack();
@@ -72,6 +76,18 @@ void refuse_foreign_data(hid_t dataset, const std::string& name, const std::stri
   if (H5Pget_external_count(creation.id()) > 0 || H5Pget_layout(creation.id()) == H5D_VIRTUAL) {
     throw_input("{}: dataset '{}' keeps its values in other files; expected values in this file", where, name);
   }
+}
+
+/// One chunk is the least that is read: its size is checked against the file, with room for compression.
+void require_chunk(hid_t creation, Index element_bytes, Index file_bytes, const std::string& where) {
+  constexpr double least = 32 << 20;
+  constexpr double compression = 64;
+  std::array<hsize_t, H5S_MAX_RANK> extents{};
+  const int rank = H5Pget_chunk(creation, static_cast<int>(extents.size()), extents.data());
+  double bytes = static_cast<double>(element_bytes);
+  for (int d = 0; d < rank; ++d) bytes *= static_cast<double>(extents[static_cast<std::size_t>(d)]);
+  if (rank < 1 || bytes > least + compression * static_cast<double>(file_bytes))
+    throw_input("{} claims chunks of {:.0f} bytes in a file of {}", where, bytes, file_bytes);
 }
 
 Index size_of_file(hid_t object) {
@@ -233,6 +249,7 @@ std::string take_error_stack() {
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, append, &line);
   H5Eclear2(H5E_DEFAULT);
   std::replace(line.begin(), line.end(), '\n', ' ');
+  if (is_lock_failure(line)) line += "; where a file system refuses locks, set HDF5_USE_FILE_LOCKING=FALSE on all ranks";
   return line;
 }
 
@@ -259,6 +276,10 @@ Handle open_file(const std::filesystem::path& path) {
   if (stack.find("truncated file") != std::string::npos) {
     throw_input("HDF5 file '{}' is truncated: it has {} bytes, fewer than it says it has (HDF5: {})", shown,
                 std::filesystem::file_size(path, code), stack);
+  }
+  if (is_lock_failure(stack)) {
+    throw_input("HDF5 file '{}' cannot be locked: open for writing elsewhere, or on a file system without locks ({})",
+                shown, stack);
   }
   if (stack.find("Permission denied") != std::string::npos) throw_input("file '{}' may not be read", shown);
   if (!is_hdf5(path)) {
@@ -331,6 +352,25 @@ DatasetInfo dataset_info(hid_t dataset, const std::string& where) {
   return info;
 }
 
+void require_numbers(hid_t dataset, const DatasetInfo& info, const std::string& where) {
+  constexpr Index largest_number = 16;
+  constexpr Index best_compression = 1100;  // no filter of HDF5 makes more of a byte; deflate comes near
+  const Index count = element_count(info.shape);
+  if (info.type_class != H5T_FLOAT && info.type_class != H5T_INTEGER)
+    throw_input("{} does not hold numbers (HDF5 type class {}), expected integers or floats", where,
+                static_cast<int>(info.type_class));
+  if (info.element_bytes < 1 || info.element_bytes > largest_number)
+    throw_input("{} holds numbers of {} bytes, expected at most {}", where, info.element_bytes, largest_number);
+  const Index held = info.stored_bytes / info.element_bytes;
+  const Handle creation = checked(H5Dget_create_plist(dataset), H5Pclose, ErrorKind::input, where + " cannot be read");
+  const H5D_layout_t layout = H5Pget_layout(creation.id());
+  // What was never written has no place in the file and reads as zeros, unless it is compact.
+  const bool is_whole = layout == H5D_CHUNKED || (layout == H5D_CONTIGUOUS && held == 0) || held >= count;
+  if (!is_whole || count / best_compression > held)
+    throw_input("{} claims {} values but the file holds {} bytes of it", where, count, info.stored_bytes);
+  if (layout == H5D_CHUNKED) require_chunk(creation.id(), info.element_bytes, size_of_file(dataset), where);
+}
+
 bool link_exists(hid_t location, const std::string& name) {
   silence_error_printing();
   const Handle access = own_file_only(H5P_LINK_ACCESS);
@@ -351,19 +391,17 @@ std::vector<std::string> link_names(hid_t location, const std::string& group) {
   silence_error_printing();
   const std::string what = fmt::format("the group '{}' cannot be listed", group);
   const Handle opened = open_group(location, group, what);
-  H5G_info_t info;
-  if (H5Gget_info(opened.id(), &info) < 0) throw_with_stack(ErrorKind::input, what);
   std::vector<std::string> names;
-  for (hsize_t i = 0; i < info.nlinks; ++i) {
-    const ssize_t size = H5Lget_name_by_idx(opened.id(), ".", H5_INDEX_NAME, H5_ITER_INC, i, nullptr, 0, H5P_DEFAULT);
-    if (size < 0) throw_with_stack(ErrorKind::input, what);
-    std::string name(static_cast<std::size_t>(size), '\0');
-    if (H5Lget_name_by_idx(opened.id(), ".", H5_INDEX_NAME, H5_ITER_INC, i, name.data(), name.size() + 1, H5P_DEFAULT) <
-        0) {
-      throw_with_stack(ErrorKind::input, what);
+  const auto add = [](hid_t, const char* name, const H5L_info_t*, void* out) -> herr_t {
+    try {
+      static_cast<std::vector<std::string>*>(out)->emplace_back(name);
+      return 0;
+    } catch (...) {
+      return -1;  // no exception may cross the C library
     }
-    names.push_back(std::move(name));
-  }
+  };
+  if (H5Literate(opened.id(), H5_INDEX_NAME, H5_ITER_INC, nullptr, add, &names) < 0)
+    throw_with_stack(ErrorKind::input, what);
   return names;
 }
 
@@ -381,7 +419,7 @@ void write_box(hid_t dataset, hid_t memory_type, const Shape& start, const Shape
   silence_error_printing();
   const Selection box = select_box(dataset, start, count, what);
   if (H5Dwrite(dataset, memory_type, box.memory_space.id(), box.file_space.id(), transfer, data) < 0) {
-    throw_with_stack(ErrorKind::fault, what + " cannot be written");
+    throw_with_stack(ErrorKind::output, what + " cannot be written");
   }
 }
 

@@ -33,9 +33,9 @@ int add_missing_biases(net::Model& model, const Config& config) {
   return added;
 }
 
-void correct_bias(const net::Graph& graph, const LayerPlan& layer, const net::Parameters& analog,
-                  store::QuantizedFile& result, Range neurons, std::span<const float> W, std::span<const float> Q,
-                  const std::vector<std::vector<double>>& column_sums) {
+std::vector<float> correct_bias(const net::Graph& graph, const LayerPlan& layer, const net::Parameters& analog,
+                                store::QuantizedFile& result, Range neurons, std::span<const float> W,
+                                std::span<const float> Q, const std::vector<std::vector<double>>& column_sums) {
   const std::string& tensor = graph.node(layer.node).parameters.at("bias");
   std::vector<float> bias(static_cast<std::size_t>(neurons.size()));
   analog.read_rows(tensor, neurons.begin, neurons.size(), bias.data());
@@ -57,6 +57,7 @@ void correct_bias(const net::Graph& graph, const LayerPlan& layer, const net::Pa
     b = static_cast<float>(b + mean / static_cast<double>(layer.path.samples));
   }
   result.write_vector(tensor, neurons.begin, bias);
+  return bias;
 }
 
 void correct_stored_bias(const net::Graph& graph, const LayerPlan& layer, const net::Parameters& analog,
@@ -69,7 +70,7 @@ void correct_stored_bias(const net::Graph& graph, const LayerPlan& layer, const 
     std::vector<float> Q(W.size());
     analog.read_rows(layer.tensor, part.begin, part.size(), W.data());
     result.read_rows(layer.tensor, part.begin, part.size(), Q.data());
-    correct_bias(graph, layer, analog, result, part, W, Q, column_sums);
+    static_cast<void>(correct_bias(graph, layer, analog, result, part, W, Q, column_sums));
   }
 }
 

@@ -17,10 +17,10 @@ int add_missing_biases(net::Model& model, const Config& config);
 
 /// Adds the mean over the rows of XW − XqQ to the bias of some neurons: (Σ_i X_i) W − (Σ_i Xq_i) Q, divided by the rows.
 /// The same whoever does it.
-/// @param W, Q  neurons × inputs of these neurons, whole rows
-void correct_bias(const net::Graph& graph, const LayerPlan& layer, const net::Parameters& analog,
-                  store::QuantizedFile& result, Range neurons, std::span<const float> W, std::span<const float> Q,
-                  const std::vector<std::vector<double>>& column_sums);
+/// @param W, Q  neurons × inputs of these neurons, whole rows   @returns the biases
+std::vector<float> correct_bias(const net::Graph& graph, const LayerPlan& layer, const net::Parameters& analog,
+                                store::QuantizedFile& result, Range neurons, std::span<const float> W,
+                                std::span<const float> Q, const std::vector<std::vector<double>>& column_sums);
 
 /// The same for neurons whose codes are in the file already (after flush()), some at a time.
 void correct_stored_bias(const net::Graph& graph, const LayerPlan& layer, const net::Parameters& analog,

@@ -50,10 +50,14 @@ class BlockStream {
   /// Before the first block of a pass. @param only_quantized  the blocks of this pass hold Xq alone, as if X = Xq
   void begin_pass(bool only_quantized) { only_quantized_ = only_quantized && !shape_.shared; }
 
-  /// Block `index`, with bounds, G and C; valid until the next call. Blocks are asked for in order, from 0 on as often
-  /// as there are passes. Collective.
+  /// Block `index`, with bounds, G and C; valid until the next call. Blocks of a pass are asked for in order up to the
+  /// last one, from any one on. Collective.
   /// @throws Error (input) naming layer and row when an activation is not finite or too large.
   const quant::InputBlock& block(Index index, RankReport& report);
+  /// Returns when nothing is being read: HDF5 takes one thread at a time.
+  void settle() const {
+    if (reading_.valid()) reading_.wait();
+  }
 
  private:
   [[nodiscard]] quant::InputBlock& slot(Index index) {

@@ -22,6 +22,8 @@ constexpr int deepest_config = 32;
 // From the README's table: further sweeps gain less than a third of what these do.
 constexpr int default_sweeps = 4;
 constexpr double max_threshold = 256;
+constexpr std::size_t longest_json_message = 300;  // it quotes what was read last
+constexpr std::size_t longest_pattern = 1000;      // std::regex recurses along a pattern
 
 /// Parses JSON with comments, no deeper than configs are: printing and reading recurse.
 Json parse_json(const std::string& text, const std::string& where) {
@@ -128,10 +130,13 @@ LayerSettings parse_settings(const Json& settings, LayerSettings result, const s
 void check_rule(const Json& rule, std::size_t index) {
   const std::string where = fmt::format("quantization.layers[{}]", index);
   expect(rule.is_object(), where, rule, "an object");
-  Json settings = rule;
   expect(rule.contains("match") && rule.at("match").is_string(), where + ".match", rule.value("match", Json()),
          "a regular expression");
+  const std::string pattern = rule.at("match").get<std::string>();
+  expect(pattern.size() <= longest_pattern, where + ".match", rule.at("match"),
+         fmt::format("at most {} bytes", longest_pattern));
   if (rule.contains("skip")) expect(rule.at("skip").is_boolean(), where + ".skip", rule.at("skip"), "true or false");
+  Json settings = rule;
   settings.erase("match");
   settings.erase("skip");
   for (const char* other : {"layers", "block", "grid", "conv", "patch_fraction", "patch_seed", "fold_batchnorm", "bias_correction", "preset"})
@@ -142,7 +147,7 @@ void check_rule(const Json& rule, std::size_t index) {
     throw_input("{}\n  in {}", error.what(), where);
   }
   try {
-    std::regex(rule.at("match").get<std::string>());
+    static_cast<void>(std::regex(pattern));
   } catch (const std::regex_error& error) {
     throw_input("config: '{}.match' is {}, which is not a regular expression: {}", where, rule.at("match").dump(),
                 error.what());
@@ -273,7 +278,7 @@ std::string load_config_text(const std::filesystem::path& path, const std::vecto
     for (const std::string& assignment : overrides) apply_override(root, assignment);
     return root.dump(2);
   } catch (const Json::exception& error) {
-    throw_input("config: {} is not JSON: {}", path.string(), error.what());
+    throw_input("config: {} is not JSON: {}", path.string(), excerpt(error.what(), longest_json_message));
   }
 }
 
@@ -314,13 +319,15 @@ Config parse_config(const std::string& text, const std::filesystem::path& folder
                                               : parse_bytes(memory.is_string() ? memory.get<std::string>() : memory.dump());
     config.stream.ranks_per_node = static_cast<int>(count_at(root, "stream.ranks_per_node", 0, 0, 1 << 20));
     config.stream.exchange = value_or(root, "stream.exchange", true);
+    config.checkpoint_seconds = value_or(root, "checkpoint_seconds", 600.0);
+    expect(config.checkpoint_seconds >= 0, "checkpoint_seconds", lookup(root, "checkpoint_seconds"), "0 or more");
     config.threads = static_cast<int>(count_at(root, "threads", 0, 0, 4096));
     config.output = folder / value_or<std::string>(root, "output", "run");
     config.scratch = lookup(root, "scratch").is_null() ? config.output / "scratch"
                                                        : folder / value_or<std::string>(root, "scratch", "");
     return config;
   } catch (const Json::exception& error) {
-    throw_input("config: {}\n  in {}", error.what(), where);
+    throw_input("config: {}\n  in {}", excerpt(error.what(), longest_json_message), where);
   } catch (const Error& error) {
     throw Error(error.kind(), fmt::format("{}\n  in {}", error.what(), where));
   }

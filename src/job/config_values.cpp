@@ -66,18 +66,18 @@ void unknown_key(const std::string& name) {
     for (const std::string& known : names)
       if (known.substr(known.rfind('.') + 1) == last) meant = known;
   }
-  throw_input("config: unknown key '{}'{}", name,
+  throw_input("config: unknown key '{}'{}", excerpt(name),
               meant.empty() ? "; gpfq quantize --help lists them" : fmt::format("; did you mean '{}'?", meant));
 }
 
 void expect(bool holds, const std::string& name, const Json& found, const std::string& expected) {
-  if (!holds) throw_input("config: '{}' is {}, expected {}", name, found.dump(), expected);
+  if (!holds) throw_input("config: '{}' is {}, expected {}", excerpt(name), excerpt(found.dump()), expected);
 }
 
 void check_keys(const Json& object, const std::string& prefix) {
   for (const auto& [name, value] : object.items()) {
     const std::string full = prefix.empty() ? name : prefix + "." + name;
-    if (is_of_list(name)) throw_input("config: unknown key '{}'", full);
+    if (is_of_list(name)) throw_input("config: unknown key '{}'", excerpt(full));
     if (const ConfigKey* key = find_key(full)) {
       check_type(*key, value, full);
     } else if (is_section(full)) {

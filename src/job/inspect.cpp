@@ -11,6 +11,7 @@
 #include "gpfq/hdf5/handle.hpp"
 #include "gpfq/job/job.hpp"
 #include "gpfq/store/model_file.hpp"
+#include "job/checkpoint.hpp"
 #include "job/model_source.hpp"
 
 namespace gpfq::job {
@@ -58,6 +59,7 @@ std::string dataset_table(hid_t file, const std::string& group, const std::strin
 }  // namespace
 
 std::string inspect(const std::filesystem::path& path) {
+  if (is_checkpoint(path)) return fmt::format("{}: {}", path.string(), describe(read_checkpoint(path)));
   if (hdf5::is_hdf5(path) && store::is_model_file(path)) {
     const store::ModelFile model(path);
     return fmt::format("{}: gpfq {} model\n", path.string(), model.quantized_layers().empty() ? "float" : "quantized") +

@@ -130,7 +130,7 @@ quant::DiffusionFactor make_factor(const LayerTask& task, const quant::GramProdu
 quant::Tile make_tile(const LayerTask& task, const TileBox& box, const Problem& problem, std::size_t candidate,
                       std::span<const float> weights) {
   const LayerPlan& layer = task.layer;
-  quant::Tile tile(layer.path.inputs, layer.path.block_width, layer.tile_width, alphabets_of(task, box, candidate));
+  quant::Tile tile(layer.path.inputs, layer.path.block_width, layer.tile_width, alphabets_of(task, box, static_cast<int>(candidate)));
   quant::Visit visit = visit_of(task, box);
   visit.order = problem.order;
   tile.set_visit(std::move(visit));

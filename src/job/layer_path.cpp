@@ -3,314 +3,357 @@
 #include "job/layer_path.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <functional>
+#include <map>
 #include <memory>
 #include <utility>
 
-#include "gpfq/base/digest.hpp"
 #include "gpfq/base/parallel.hpp"
-#include "gpfq/base/random.hpp"
 #include "gpfq/base/system.hpp"
 #include "gpfq/quant/tile_path.hpp"
 #include "job/block_stream.hpp"
+#include "job/checkpointer.hpp"
+#include "job/tile_states.hpp"
 
 namespace gpfq::job {
 namespace {
 
-using Tiles = std::vector<std::unique_ptr<quant::TilePath>>;
-
-/// Of the inputs of one block, behind those of the blocks before.
-void add_column_sums(const quant::InputBlock& block, bool is_first, RankReport& report) {
-  if (block.column_sums().empty()) return;
-  if (is_first) report.column_sums.assign(static_cast<std::size_t>(block.shape().networks()), {});
-  for (std::size_t network = 0; network < report.column_sums.size(); ++network) {
-    const auto sums = block.column_sums().subspan(network * static_cast<std::size_t>(block.count()),
-                                                  static_cast<std::size_t>(block.count()));
-    report.column_sums[network].insert(report.column_sums[network].end(), sums.begin(), sums.end());
-  }
-}
-
-/// One rank's part of the layer.
-struct Shard {
-  Range tiles;
-  quant::PathShape shape;  ///< with this rank's rows
+/// This rank's place in the grid.
+struct Place {
+  int neuron_group;
+  quant::PathShape shape;  ///< with its rows
 };
 
-Shard make_shard(const LayerTask& task) {
-  const int neuron_group = task.comm.rank() / task.grid.samples;
-  const int sample_group = task.comm.rank() % task.grid.samples;
+Place place_of(const LayerTask& task) {
   quant::PathShape shape = task.layer.path;
-  const Range chunks = ShardPlan(shape.chunk_total(), 1, task.grid.samples).pieces_of(sample_group);
+  const Range chunks = ShardPlan(shape.chunk_total(), 1, task.grid.samples).pieces_of(task.comm.rank() % task.grid.samples);
   shape.first_chunk = chunks.begin;
   shape.local_chunks = chunks.size();
-  return {ShardPlan(task.layer.tile_count(), 1, task.grid.neurons).pieces_of(neuron_group), shape};
+  return {task.comm.rank() / task.grid.samples, shape};
 }
 
-void for_tiles(const LayerTask& task, Tiles& tiles, const std::function<void(quant::TilePath&)>& work) {
-  parallel_for(static_cast<Index>(tiles.size()), task.threads,
-               [&](Index i) { work(*tiles[static_cast<std::size_t>(i)]); });
+/// Tiles that stand at the same place.
+struct TileGroup {
+  TilePosition at;
+  std::vector<Index> tiles;  ///< ascending
+};
+
+/// The path of one layer on one rank.
+class PathRun {
+ public:
+  PathRun(const LayerTask& task, RankReport& report);
+  void run();
+
+ private:
+  [[nodiscard]] std::vector<TileGroup> groups(TilePosition begin, const std::vector<Index>& done) const;
+  [[nodiscard]] Index waves_of(const TileGroup& group) const;
+  [[nodiscard]] TileWave wave_of(const TileGroup& group, Index index) const;
+  bool search_layer();
+  void run_group(const TileGroup& group);
+  void begin_tiles(const TileWave& wave, TilePosition at);
+  void run_pass(const TileWave& wave, TilePosition from);
+  void for_tiles(const std::function<void(quant::TilePath&)>& work);
+  void count_inputs(Index index, const quant::InputBlock& block);
+  void measure_norms();
+  void set_scores(const TileWave& wave, CandidateScores& scores) const;
+  void choose(const TileWave& wave, const std::vector<int>& best);
+  void sweep(const TileWave& wave, TilePosition from);
+  void finish_tiles(const TileWave& wave);
+
+  const LayerTask& task_;
+  RankReport& report_;
+  const LayerProgress resumed_;  ///< of an earlier run
+  const Place place_;
+  const StreamRanks ranks_;
+  const TileStates states_;
+  const LayerRows rows_;
+  const Index candidates_;
+  StreamMemory memory_;
+  std::unique_ptr<BlockStream> stream_;
+  Tiles tiles_;            ///< of the wave; with several alphabets each, in turn, until one is chosen
+  Index alphabets_ = 1;    ///< ... how many
+  PathKnowledge known_;
+  CandidateScores scores_;  ///< of a search for the whole layer
+};
+
+PathRun::PathRun(const LayerTask& task, RankReport& report)
+    : task_(task),
+      report_(report),
+      resumed_(task.checkpointer.state().progress),
+      place_(place_of(task)),
+      ranks_(task.comm, task.grid, task.stream.ranks_per_node),
+      states_(task, resumed_.tiles),
+      rows_(task.graph, task.layer, task.inputs),
+      candidates_(static_cast<Index>(task.alphabets.candidates.size())),
+      known_(resumed_.known),
+      scores_(1, task.layer.searches_layer ? task.layer.neurons : 0, task.alphabets.candidates.size()) {
+  const quant::PathShape& shape = place_.shape;
+  const Index window_bytes = 2 * quant::InputBlock::value_count(shape) * static_cast<Index>(sizeof(float));
+  const bool lacks_room = mpi::SharedWindow::room() < window_bytes * ranks_.columns_on_node;
+  const bool share = task.comm.max(lacks_room ? Index{1} : Index{0}) == 0;
+  memory_ = divide_memory(task.layer, shape, share ? ranks_.node.size() : 1, task.memory_per_rank);
+  // The ranks of a row work on the same tiles at the same time, and all take part in every wave.
+  memory_.wave_tiles = -task.comm.max(-memory_.wave_tiles);
+  memory_.read_ahead = task.comm.max(memory_.read_ahead ? Index{0} : Index{1}) == 0;
+  report.copies_blocks = !share && ranks_.node.size() > 1;
+  stream_ = std::make_unique<BlockStream>(
+      task.comm, ranks_, rows_, shape, task.layer.name,
+      StreamOptions{task.stream.exchange, share, memory_.read_ahead, task.layer.sweeps > 0, task.threads});
+  report_.column_sums = known_.column_sums;
+  if (known_.chosen.empty()) known_.chosen.assign(static_cast<std::size_t>(task.layer.neurons), candidates_ > 1 ? -1 : 0);
+  if (!known_.scores.empty()) scores_.restore(known_.scores);
 }
 
-/// All blocks past the tiles of one wave. A rank without tiles takes its share of reading and of G and C.
-void run_pass(const LayerTask& task, const StreamRanks& ranks, Tiles& tiles, BlockStream& stream, RankReport& report,
-              bool is_first) {
-  RankReducer reducer(ranks.row);
-  for (Index index = 0; index < stream.block_count(); ++index) {
-    const quant::InputBlock& block = stream.block(index, report);
-    const Stopwatch advancing;
-    for_tiles(task, tiles, [&](quant::TilePath& tile) { tile.project(block); });
-    for (auto& tile : tiles) reducer.sum(tile->sums());
-    for_tiles(task, tiles, [&](quant::TilePath& tile) { tile.quantize(block); });
-    report.seconds["path"] += advancing.seconds();
-    if (!is_first) continue;
-    report.dead_inputs += block.dead_count();
-    add_column_sums(block, index == 0, report);
+void PathRun::run() {
+  if (!(task_.layer.searches_layer && candidates_ > 1 && search_layer())) {
+    std::vector<Index> done;
+    for (const TileReport& tile : resumed_.report.tiles) done.push_back(tile.first_neuron / task_.layer.tile_width);
+    for (const TileGroup& group : groups({TilePosition::path, 0}, done)) run_group(group);
   }
+  if (candidates_ > 1) task_.alphabets.choose(known_.chosen);
+}
+
+/// What is left of the layer: tiles that are furthest on first, those without a record at `begin`.
+std::vector<TileGroup> PathRun::groups(TilePosition begin, const std::vector<Index>& done) const {
+  std::map<Index, TilePosition> positions;
+  for (Index tile = 0; tile < task_.layer.tile_count(); ++tile) positions[tile] = begin;
+  for (const TileRecord& record : resumed_.tiles) {
+    const TilePosition at{record.pass, record.state.next_input};
+    if (at >= begin) positions.at(record.tile) = at;
+  }
+  for (const Index tile : done) positions.erase(tile);
+  std::map<TilePosition, TileGroup, std::greater<>> groups;
+  for (const auto& [tile, at] : positions) {
+    groups[at].at = at;
+    groups[at].tiles.push_back(tile);
+  }
+  std::vector<TileGroup> ordered;
+  for (auto& group : groups) ordered.push_back(std::move(group.second));
+  return ordered;
+}
+
+Index PathRun::waves_of(const TileGroup& group) const {
+  const ShardPlan shard(static_cast<Index>(group.tiles.size()), 1, task_.grid.neurons);
+  return ceil_div(shard.most_pieces(), memory_.wave_tiles);
+}
+
+/// The tiles that all ranks take next: a part of each neuron group's share of the group.
+TileWave PathRun::wave_of(const TileGroup& group, Index index) const {
+  const ShardPlan shard(static_cast<Index>(group.tiles.size()), 1, task_.grid.neurons);
+  TileWave wave;
+  for (int neurons = 0; neurons < task_.grid.neurons; ++neurons) {
+    const Range share = shard.pieces_of(neurons);
+    const Index begin = std::min(share.end, share.begin + index * memory_.wave_tiles);
+    const Index end = std::min(share.end, begin + memory_.wave_tiles);
+    wave.all.insert(wave.all.end(), group.tiles.begin() + begin, group.tiles.begin() + end);
+    if (neurons == place_.neuron_group) wave.mine.assign(group.tiles.begin() + begin, group.tiles.begin() + end);
+  }
+  return wave;
+}
+
+/// A radius for the whole layer is known after the paths of all tiles, with each candidate. Where they fit memory together
+/// the chosen ones go on from there; else all begin again with it. @returns whether the layer is finished
+bool PathRun::search_layer() {
+  if (known_.chosen.front() >= 0) return false;
+  for (const TileGroup& group : groups({TilePosition::search, 0}, known_.scored)) {
+    const Index waves = waves_of(group);
+    for (Index index = 0; index < waves; ++index) {
+      const TileWave wave = wave_of(group, index);
+      begin_tiles(wave, group.at);
+      run_pass(wave, group.at);
+      measure_norms();
+      set_scores(wave, scores_);
+      scores_.join(task_.comm);
+      known_.scores = scores_.values();
+      known_.scored.insert(known_.scored.end(), wave.all.begin(), wave.all.end());
+      if (static_cast<Index>(wave.all.size()) < task_.layer.tile_count()) continue;
+      choose(wave, scores_.choose(task_.comm, true));
+      sweep(wave, {1, 0});
+      finish_tiles(wave);
+      return true;
+    }
+  }
+  known_.chosen = scores_.choose(task_.comm, true);
+  return false;
+}
+
+void PathRun::run_group(const TileGroup& group) {
+  for (Index index = 0; index < waves_of(group); ++index) {
+    const TileWave wave = wave_of(group, index);
+    begin_tiles(wave, group.at);
+    if (group.at.pass == TilePosition::path) {
+      run_pass(wave, group.at);
+      if (alphabets_ > 1 || task_.layer.sweeps > 0) measure_norms();
+      if (alphabets_ > 1) {
+        CandidateScores scores(1, task_.layer.neurons, static_cast<std::size_t>(candidates_));
+        set_scores(wave, scores);
+        choose(wave, scores.choose(task_.comm, false));
+      }
+    }
+    sweep(wave, std::max(group.at, TilePosition{1, 0}));
+    report_.proportional_memory = std::max(report_.proportional_memory, proportional_memory_bytes());
+    finish_tiles(wave);
+  }
+}
+
+void PathRun::begin_tiles(const TileWave& wave, TilePosition at) {
+  const Stopwatch reading;
+  tiles_.clear();
+  // Neurons of a wave are all chosen for, or none.
+  alphabets_ = at.pass <= TilePosition::path && !wave.all.empty() &&
+                       known_.chosen[static_cast<std::size_t>(tile_box(task_.layer, wave.all.front()).first_neuron)] < 0
+                   ? candidates_
+                   : 1;
+  task_.comm.agree([&] {
+    for (const Index tile : wave.mine) {
+      const TileBox box = tile_box(task_.layer, tile);
+      for (Index candidate = 0; candidate < alphabets_; ++candidate) {
+        std::vector<int> which(static_cast<std::size_t>(box.neurons), static_cast<int>(candidate));
+        if (alphabets_ == 1) std::copy_n(known_.chosen.begin() + box.first_neuron, box.neurons, which.begin());
+        tiles_.push_back(
+            std::make_unique<quant::TilePath>(place_.shape, task_.layer.tile_width, alphabets_of(task_, box, which)));
+        tiles_.back()->set_visit(visit_of(task_, box));
+        if (candidate == 0)
+          read_tile_weights(task_, box, tiles_.back()->weights());
+        else
+          std::ranges::copy(tiles_[tiles_.size() - 2]->weights(), tiles_.back()->weights().begin());
+        const auto record = std::ranges::find_if(resumed_.tiles, [&](const TileRecord& of) {
+          return of.tile == tile && of.candidate == candidate && TilePosition{of.pass, of.state.next_input} == at;
+        });
+        if (record != resumed_.tiles.end()) states_.restore(*record, place_.shape, *tiles_.back());
+      }
+    }
+  });
+  report_.seconds["read"] += reading.seconds();
+}
+
+void PathRun::for_tiles(const std::function<void(quant::TilePath&)>& work) {
+  parallel_for(static_cast<Index>(tiles_.size()), task_.threads,
+               [&](Index i) { work(*tiles_[static_cast<std::size_t>(i)]); });
+}
+
+/// What is left of a pass of all blocks past the tiles of one wave. A rank without tiles takes its share of reading and
+/// of G and C.
+void PathRun::run_pass(const TileWave& wave, TilePosition from) {
+  RankReducer reducer(ranks_.row);
+  const Index first_block = from.next_input / place_.shape.block_width;
+  const bool follows_another = from.pass > TilePosition::path && from.next_input == 0;
+  for (Index index = first_block; index < stream_->block_count(); ++index) {
+    if ((index > first_block || follows_another) && task_.checkpointer.is_due()) {
+      const Stopwatch saving;
+      stream_->settle();
+      save_tiles(task_, ranks_, place_.shape, wave, from.pass, alphabets_, tiles_, known_, report_);
+      report_.seconds["checkpoint"] += saving.seconds();
+      task_.checkpointer.stop_if_asked();
+    }
+    const quant::InputBlock& block = stream_->block(index, report_);
+    const Stopwatch advancing;
+    for_tiles([&](quant::TilePath& tile) { tile.project(block); });
+    for (auto& tile : tiles_) reducer.sum(tile->sums());
+    for_tiles([&](quant::TilePath& tile) { tile.quantize(block); });
+    report_.seconds["path"] += advancing.seconds();
+    if (from.pass <= TilePosition::path) count_inputs(index, block);
+  }
+}
+
+/// Dead directions, and the sums of columns, of a block that passes for the first time.
+void PathRun::count_inputs(Index index, const quant::InputBlock& block) {
+  const Index end = std::min(place_.shape.inputs, (index + 1) * place_.shape.block_width);
+  if (end <= known_.counted) return;
+  known_.counted = end;
+  report_.dead_inputs += block.dead_count();
+  if (block.column_sums().empty()) return;
+  std::vector<std::vector<double>>& sums = report_.column_sums;
+  sums.resize(static_cast<std::size_t>(block.shape().networks()));
+  for (std::size_t network = 0; network < sums.size(); ++network) {
+    const auto of_block = block.column_sums().subspan(network * static_cast<std::size_t>(block.count()),
+                                                      static_cast<std::size_t>(block.count()));
+    sums[network].insert(sums[network].end(), of_block.begin(), of_block.end());
+  }
+  if (end == place_.shape.inputs && sums.size() == 2) {  // of Xq, then of X
+    sums.front().insert(sums.front().end(), sums.back().begin(), sums.back().end());
+    sums.pop_back();
+  }
+  known_.column_sums = sums;
 }
 
 /// ‖u‖² of every neuron, the same on all ranks of a row.
-void measure_norms(const LayerTask& task, const StreamRanks& ranks, Tiles& tiles, RankReport& report) {
+void PathRun::measure_norms() {
   const Stopwatch measuring;
-  RankReducer reducer(ranks.row);
-  for_tiles(task, tiles, [](quant::TilePath& tile) { tile.measure_norms(); });
-  for (auto& tile : tiles) tile->join_norms(reducer);
-  report.seconds["path"] += measuring.seconds();
+  RankReducer reducer(ranks_.row);
+  for_tiles([](quant::TilePath& tile) { tile.measure_norms(); });
+  for (auto& tile : tiles_) tile->join_norms(reducer);
+  report_.seconds["path"] += measuring.seconds();
 }
 
-void set_scores(const LayerTask& task, Range wave, const Tiles& tiles, CandidateScores& scores) {
-  const std::size_t candidates = task.alphabets.candidates.size();
-  for (std::size_t i = 0; i < tiles.size(); ++i) {
-    const TileBox box = tile_box(task.layer, wave.begin + static_cast<Index>(i / candidates));
+void PathRun::set_scores(const TileWave& wave, CandidateScores& scores) const {
+  const auto count = static_cast<std::size_t>(alphabets_);
+  for (std::size_t i = 0; i < tiles_.size(); ++i) {
+    const TileBox box = tile_box(task_.layer, wave.mine[i / count]);
     for (Index j = 0; j < box.neurons; ++j)
-      scores.set(0, box.first_neuron + j, i % candidates, tiles[i]->squared_norm(j));
+      scores.set(0, box.first_neuron + j, i % count, tiles_[i]->squared_norm(j));
   }
 }
 
 /// Of each tile's candidates, the neurons that were chosen go together into the first; the others are dropped.
-void keep_chosen(const LayerTask& task, Range wave, const std::vector<int>& chosen, Tiles& tiles) {
-  const std::size_t candidates = task.alphabets.candidates.size();
+void PathRun::choose(const TileWave& wave, const std::vector<int>& best) {
+  const auto count = static_cast<std::size_t>(alphabets_);
+  for (const Index tile : wave.all) {
+    const TileBox box = tile_box(task_.layer, tile);
+    std::copy_n(best.begin() + box.first_neuron, box.neurons, known_.chosen.begin() + box.first_neuron);
+  }
   Tiles kept;
-  for (std::size_t i = 0; i < tiles.size(); i += candidates) {
-    const TileBox box = tile_box(task.layer, wave.begin + static_cast<Index>(i / candidates));
+  for (std::size_t i = 0; i < tiles_.size(); i += count) {
+    const TileBox box = tile_box(task_.layer, wave.mine[i / count]);
     for (Index j = 0; j < box.neurons; ++j) {
-      const int which = chosen[static_cast<std::size_t>(box.first_neuron + j)];
-      if (which > 0) tiles[i]->take(j, *tiles[i + static_cast<std::size_t>(which)]);
+      const int which = best[static_cast<std::size_t>(box.first_neuron + j)];
+      if (which > 0) tiles_[i]->take(j, *tiles_[i + static_cast<std::size_t>(which)]);
     }
-    kept.push_back(std::move(tiles[i]));
+    kept.push_back(std::move(tiles_[i]));
   }
-  tiles = std::move(kept);
+  tiles_ = std::move(kept);
+  alphabets_ = 1;
 }
 
-/// Sweeps over a wave's tiles until one changes nothing on any rank. @returns what each took off, by tile.
-std::vector<std::vector<double>> run_sweeps(const LayerTask& task, const StreamRanks& ranks, Tiles& tiles,
-                                            BlockStream& stream, RankReport& report) {
-  std::vector<std::vector<double>> gains(tiles.size());
-  if (task.layer.sweeps == 0) return gains;
-  measure_norms(task, ranks, tiles, report);
-  std::vector<double> before(tiles.size(), 0.0);
-  for (int sweep = 0; sweep < task.layer.sweeps; ++sweep) {
-    for (auto& tile : tiles) tile->begin_sweep();
-    stream.begin_pass(true);
-    run_pass(task, ranks, tiles, stream, report, false);
+/// Sweeps over a wave's tiles until one changes nothing on any rank.
+void PathRun::sweep(const TileWave& wave, TilePosition from) {
+  stream_->begin_pass(true);
+  for (int pass = from.pass; pass <= task_.layer.sweeps; ++pass) {
+    for (auto& tile : tiles_)
+      if (!tile->is_sweeping()) tile->begin_sweep();
+    run_pass(wave, {pass, pass == from.pass ? from.next_input : 0});
     Index changes = 0;
-    for (std::size_t i = 0; i < tiles.size(); ++i) {
-      changes += tiles[i]->changes();
-      gains[i].push_back(tiles[i]->tile().gain() - before[i]);
-      before[i] = tiles[i]->tile().gain();
+    for (auto& tile : tiles_) {
+      changes += tile->changes();
+      tile->end_sweep();
     }
-    if (task.comm.sum(changes) == 0) break;
+    if (task_.comm.sum(changes) == 0) break;
   }
-  stream.begin_pass(false);
-  return gains;
+  stream_->begin_pass(false);
 }
 
-Tiles read_tiles(const LayerTask& task, const Shard& shard, Range wave) {
-  Tiles tiles;
-  for (Index tile = wave.begin; tile < wave.end; ++tile) {
-    const TileBox box = tile_box(task.layer, tile);
-    for (std::size_t candidate = 0; candidate < task.alphabets.candidates.size(); ++candidate) {
-      tiles.push_back(std::make_unique<quant::TilePath>(shard.shape, task.layer.tile_width,
-                                                        alphabets_of(task, box, candidate)));
-      tiles.back()->set_visit(visit_of(task, box));
-      if (candidate == 0)
-        read_tile_weights(task, box, tiles.back()->weights());
-      else
-        std::copy(tiles[tiles.size() - 1 - candidate]->weights().begin(),
-                  tiles[tiles.size() - 1 - candidate]->weights().end(), tiles.back()->weights().begin());
+void PathRun::finish_tiles(const TileWave& wave) {
+  const Stopwatch writing;
+  const int output_threads = static_cast<int>(std::min<Index>(task_.threads, memory_.pieces));
+  task_.comm.agree([&] {
+    for (std::size_t i = 0; i < wave.mine.size(); ++i) {
+      const quant::TilePath& path = *tiles_[i];
+      const TileBox box = tile_box(task_.layer, wave.mine[i]);
+      std::vector<float> bias;
+      if (task_.outputs != nullptr) {
+        if (task_.correct_bias) bias = task_.correct_bias(box, path.tile(), report_);
+        task_.outputs->take(wave.mine[i], path, place_.shape, output_threads);
+      }
+      if (!ranks_.row.is_root()) continue;  // the row's ranks all have the same codes
+      finish_tile(task_, box, path.codes(), path.tile().saturated(), path.tile().zeros(), report_, path.sweep_gains(),
+                  std::move(bias));
     }
-  }
-  return tiles;
+  });
+  report_.seconds["write"] += writing.seconds();
 }
 
 }  // namespace
 
-std::vector<quant::Alphabet> alphabets_of(const LayerTask& task, const TileBox& box, std::size_t candidate) {
-  std::vector<quant::Alphabet> alphabets;
-  for (Index j = 0; j < box.neurons; ++j)
-    alphabets.push_back(task.alphabets.candidate(box.first_neuron + j, candidate));
-  return alphabets;
-}
-
-quant::Visit visit_of(const LayerTask& task, const TileBox& box) {
-  quant::Visit visit;
-  visit.threshold = task.layer.threshold;
-  if (task.layer.threshold > 0) visit.rounding = quant::RoundingKind::soft;
-  if (task.layer.method == Method::spfq) visit.rounding = quant::RoundingKind::stochastic;
-  visit.seed = random_bits(task.layer.rounding_seed, static_cast<std::uint64_t>(box.problem));
-  visit.first_neuron = box.first_neuron;
-  return visit;
-}
-
-CandidateScores::CandidateScores(Index parts, Index neurons, std::size_t candidates)
-    : parts_(parts),
-      neurons_(neurons),
-      candidates_(candidates),
-      scores_(static_cast<std::size_t>(parts * neurons) * candidates, -HUGE_VAL) {}
-
-void CandidateScores::set(Index part, Index neuron, std::size_t candidate, double score) {
-  scores_[static_cast<std::size_t>(part * neurons_ + neuron) * candidates_ + candidate] = score;
-}
-
-std::vector<int> CandidateScores::choose(const mpi::Communicator& comm, bool for_layer) {
-  comm.max(scores_);
-  std::vector<double> sums(static_cast<std::size_t>(for_layer ? 1 : neurons_) * candidates_, 0.0);
-  for (std::size_t i = 0; i < scores_.size(); ++i)
-    sums[i % (for_layer ? candidates_ : static_cast<std::size_t>(neurons_) * candidates_)] += scores_[i];
-  std::vector<int> chosen;
-  for (Index j = 0; j < neurons_; ++j) {
-    const auto first = sums.begin() + (for_layer ? 0 : j * static_cast<Index>(candidates_));
-    chosen.push_back(static_cast<int>(std::min_element(first, first + static_cast<Index>(candidates_)) - first));
-  }
-  return chosen;
-}
-
-void read_tile_weights(const LayerTask& task, const TileBox& box, std::span<float> weights) {
-  task.weights.read_rows(task.layer.tensor, box.first_neuron, box.neurons, weights.data());
-}
-
-void finish_tile(const LayerTask& task, const TileBox& box, std::span<const std::uint8_t> codes, Index saturated,
-                 Index zeros, RankReport& report, std::vector<double> gains) {
-  const LayerPlan& layer = task.layer;
-  task.result.write_codes(layer.name, {box.first_neuron, box.neurons, box.first_input, box.inputs}, codes.data());
-  TileReport& tile = report.tiles.emplace_back();
-  tile.first_neuron = box.first_neuron;
-  tile.neurons = box.neurons;
-  tile.first_input = box.first_input;
-  tile.inputs = box.inputs;
-  tile.codes_sha256 = sha256(codes.data(), static_cast<Index>(codes.size()));
-  tile.saturated = saturated;
-  tile.zeros = zeros;
-  tile.gains = std::move(gains);
-}
-
-void quantize_by_path(const LayerTask& task, RankReport& report) {
-  const Shard shard = make_shard(task);
-  const StreamRanks ranks(task.comm, task.grid, task.stream.ranks_per_node);
-  const Index window_bytes = 2 * quant::InputBlock::value_count(shard.shape) * static_cast<Index>(sizeof(float));
-  const bool lacks_room = mpi::SharedWindow::room() < window_bytes * ranks.columns_on_node;
-  const bool share = task.comm.max(lacks_room ? Index{1} : Index{0}) == 0;
-  const StreamMemory memory =
-      divide_memory(task.layer, shard.shape, share ? ranks.node.size() : 1, task.memory_per_rank);
-  // The ranks of a row work on the same tiles at the same time, and all take part in every wave.
-  const Index wave_tiles = -task.comm.max(-memory.wave_tiles);
-  const bool read_ahead = task.comm.max(memory.read_ahead ? Index{0} : Index{1}) == 0;
-  const Index waves = task.comm.max(ceil_div(shard.tiles.size(), wave_tiles));
-  const int output_threads = static_cast<int>(std::min<Index>(task.threads, memory.pieces));
-  const LayerRows rows(task.graph, task.layer, task.inputs);
-  report.copies_blocks = !share && ranks.node.size() > 1;
-  BlockStream stream(task.comm, ranks, rows, shard.shape, task.layer.name,
-                     {task.stream.exchange, share, read_ahead, task.layer.sweeps > 0, task.threads});
-  const auto wave_at = [&](Index index) {
-    const Index begin = std::min(shard.tiles.end, shard.tiles.begin + index * wave_tiles);
-    return Range{begin, std::min(shard.tiles.end, begin + wave_tiles)};
-  };
-  const auto run_path = [&](Range wave, bool is_first) {
-    Tiles tiles;
-    const Stopwatch reading;
-    task.comm.agree([&] { tiles = read_tiles(task, shard, wave); });
-    report.seconds["read"] += reading.seconds();
-    run_pass(task, ranks, tiles, stream, report, is_first);
-    if (is_first && report.column_sums.size() == 2) {  // of Xq, then of X
-      std::vector<double>& sums = report.column_sums.front();
-      sums.insert(sums.end(), report.column_sums.back().begin(), report.column_sums.back().end());
-      report.column_sums.pop_back();
-    }
-    report.proportional_memory = std::max(report.proportional_memory, proportional_memory_bytes());
-    return tiles;
-  };
-  const std::size_t candidates = task.alphabets.candidates.size();
-  CandidateScores scores(1, candidates > 1 ? task.layer.neurons : 0, candidates);
-  std::vector<int> chosen(static_cast<std::size_t>(task.layer.neurons), 0);
-  // A radius for the whole layer is known after all waves: where there are several, the path runs again with it.
-  const bool searches_first = candidates > 1 && task.layer.searches_layer && waves > 1;
-  for (Index index = 0; searches_first && index < waves; ++index) {
-    Tiles tiles = run_path(wave_at(index), index == 0);
-    measure_norms(task, ranks, tiles, report);
-    set_scores(task, wave_at(index), tiles, scores);
-  }
-  if (searches_first) task.alphabets.choose(scores.choose(task.comm, true));
-  const bool searches = task.alphabets.candidates.size() > 1;
-  for (Index index = 0; index < waves; ++index) {
-    const Range wave = wave_at(index);
-    Tiles tiles = run_path(wave, index == 0 && !searches_first);
-    if (searches) {
-      measure_norms(task, ranks, tiles, report);
-      CandidateScores of_wave(1, task.layer.neurons, candidates);
-      set_scores(task, wave, tiles, of_wave);
-      const std::vector<int> best = of_wave.choose(task.comm, task.layer.searches_layer);
-      keep_chosen(task, wave, best, tiles);
-      for (Index tile = shard.tiles.begin; tile < shard.tiles.end; ++tile) {
-        const TileBox box = tile_box(task.layer, tile);
-        const bool here = tile >= wave.begin && tile < wave.end;
-        for (Index j = box.first_neuron; here && j < box.first_neuron + box.neurons; ++j)
-          chosen[static_cast<std::size_t>(j)] = best[static_cast<std::size_t>(j)];
-      }
-    }
-    const std::vector<std::vector<double>> gains = run_sweeps(task, ranks, tiles, stream, report);
-    const Stopwatch writing;
-    task.comm.agree([&] {
-      for (Index tile = wave.begin; tile < wave.end; ++tile) {
-        const quant::TilePath& path = *tiles[static_cast<std::size_t>(tile - wave.begin)];
-        if (task.correct_bias && task.outputs != nullptr) task.correct_bias(tile_box(task.layer, tile), path.tile(), report);
-        if (task.outputs != nullptr) task.outputs->take(tile, path, shard.shape, output_threads);
-        if (!ranks.row.is_root()) continue;  // the row's ranks all have the same codes
-        finish_tile(task, tile_box(task.layer, tile), path.codes(), path.tile().saturated(), path.tile().zeros(), report,
-                    gains[static_cast<std::size_t>(tile - wave.begin)]);
-      }
-    });
-    report.seconds["write"] += writing.seconds();
-  }
-  if (searches) {  // each rank knows those of its tiles
-    std::vector<double> all(chosen.begin(), chosen.end());
-    task.comm.max(all);
-    std::copy(all.begin(), all.end(), chosen.begin());
-    task.alphabets.choose(chosen);
-  }
-}
-
-void quantize_by_rounding(const LayerTask& task, RankReport& report) {
-  const LayerPlan& layer = task.layer;
-  const Stopwatch rounding;
-  const Range tiles = ShardPlan(layer.tile_count(), 1, task.comm.size()).pieces_of(task.comm.rank());
-  for (Index tile = tiles.begin; tile < tiles.end; ++tile) {
-    const TileBox box = tile_box(layer, tile);
-    const std::vector<quant::Alphabet> alphabets = alphabets_of(task, box);
-    std::vector<float> values(static_cast<std::size_t>(box.neurons * layer.path.inputs));
-    std::vector<std::uint8_t> codes(values.size());
-    read_tile_weights(task, box, values);
-    Index saturated = 0;
-    Index zeros = 0;
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      const quant::Alphabet& alphabet = alphabets[i / static_cast<std::size_t>(layer.path.inputs)];
-      const int code = alphabet.nearest(values[i]);
-      codes[i] = static_cast<std::uint8_t>(code);
-      saturated += std::abs(values[i]) > static_cast<float>(alphabet.levels()) * alphabet.step() ? 1 : 0;
-      zeros += 2 * code == alphabet.levels() - 1 ? 1 : 0;
-    }
-    finish_tile(task, box, codes, saturated, zeros, report);
-  }
-  report.seconds["path"] += rounding.seconds();
-}
+void quantize_by_path(const LayerTask& task, RankReport& report) { PathRun(task, report).run(); }
 
 }  // namespace gpfq::job

@@ -17,6 +17,8 @@
 
 namespace gpfq::job {
 
+class Checkpointer;
+
 /// What the ranks need to quantize a layer.
 struct LayerTask {
   const mpi::Communicator& comm;
@@ -26,16 +28,17 @@ struct LayerTask {
   const net::Parameters& weights;
   const store::ActivationStore& inputs;
   store::QuantizedFile& result;
+  Checkpointer& checkpointer;
   RankGrid grid;
   StreamSettings stream;
   int threads = 1;
   Index memory_per_rank = 0;
-  /// Adds to the bias of a tile's neurons, before its outputs are taken; none where nothing is to be done.
-  std::function<void(const TileBox&, const quant::Tile&, const RankReport&)> correct_bias = nullptr;
+  /// Adds to the bias of a tile's neurons, before its outputs are taken, and returns it; none where nothing is to be done.
+  std::function<std::vector<float>(const TileBox&, const quant::Tile&, const RankReport&)> correct_bias = nullptr;
   OutputCollector* outputs = nullptr;  ///< takes the outputs of a layer that keeps them
 };
 
-/// Residual form: ranks of a row of the grid share their tiles' neurons, each with rows of its own. Collective.
+/// Residual form, from where the checkpoint's progress says: ranks of a row of the grid share their tiles' neurons, each with rows of its own. Collective.
 /// @throws Error (input) naming layer and row when an activation is not finite or too large.
 void quantize_by_path(const LayerTask& task, RankReport& report);
 
@@ -52,16 +55,18 @@ inline constexpr double largest_usable_input = 1e15;
 
 // What the three share.
 
-/// Alphabets of a tile's neurons, with one of the candidates.
+/// Alphabets of a tile's neurons, with a candidate for each.
 [[nodiscard]] std::vector<quant::Alphabet> alphabets_of(const LayerTask& task, const TileBox& box,
-                                                        std::size_t candidate = 0);
+                                                        std::span<const int> which);
+/// The same with one candidate for all of them.
+[[nodiscard]] std::vector<quant::Alphabet> alphabets_of(const LayerTask& task, const TileBox& box, int candidate = 0);
 /// How a tile's arguments are rounded.
 [[nodiscard]] quant::Visit visit_of(const LayerTask& task, const TileBox& box);
 /// The whole rows of weights of a tile's neurons.
 void read_tile_weights(const LayerTask& task, const TileBox& box, std::span<float> weights);
 /// Writes a box of codes, of one tile or of several that adjoin, and reports it.
 void finish_tile(const LayerTask& task, const TileBox& box, std::span<const std::uint8_t> codes, Index saturated,
-                 Index zeros, RankReport& report, std::vector<double> gains = {});
+                 Index zeros, RankReport& report, std::vector<double> gains = {}, std::vector<float> bias = {});
 
 /// Squared residuals (or what they are above a constant of the neuron) by part, neuron and candidate, each known to the
 /// ranks that computed it.
@@ -70,6 +75,10 @@ class CandidateScores {
   /// @param parts  problems that share a neuron's alphabet
   CandidateScores(Index parts, Index neurons, std::size_t candidates);
   void set(Index part, Index neuron, std::size_t candidate, double score);
+  /// All ranks know all scores from here on. Collective.
+  void join(const mpi::Communicator& comm) { comm.max(scores_); }
+  [[nodiscard]] const std::vector<double>& values() const { return scores_; }
+  void restore(std::vector<double> values);
   /// The candidate of the smallest sum, of each neuron or of all together; the first of equals. Collective.
   [[nodiscard]] std::vector<int> choose(const mpi::Communicator& comm, bool for_layer);
 

@@ -24,10 +24,11 @@ struct TileReport {
   Index saturated = 0;
   Index zeros = 0;
   std::vector<double> gains;  ///< what each sweep took off ‖U‖²_F
+  std::vector<float> bias;    ///< of its neurons, where the tile corrected it
 
   template <class Archive>
   void serialize(Archive& archive, unsigned /*version*/) {
-    archive& first_neuron& neurons& first_input& inputs& codes_sha256& saturated& zeros& gains;
+    archive& first_neuron& neurons& first_input& inputs& codes_sha256& saturated& zeros& gains& bias;
   }
 };
 

@@ -14,6 +14,9 @@
 namespace gpfq::net {
 namespace {
 
+// Configs match names by std::regex, which recurses along the text.
+constexpr std::size_t longest_name = 1024;
+
 struct OpEntry {
   Op op;
   std::string_view name;
@@ -113,6 +116,8 @@ void validate(const Graph& graph) {
     const Node& node = graph.node(index);
     if (node.name.empty() || !names.insert(node.name).second)
       throw_input("node {} has an empty or repeated name '{}'", index, node.name);
+    if (node.name.size() > longest_name)
+      throw_input("node {} has a name of {} bytes, expected at most {}", index, node.name.size(), longest_name);
     if (node.name.find('/') != std::string::npos || node.name == "." || node.name == "..")
       throw_input("node name '{}' cannot be stored", node.name);
     check_place(graph, index);

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "gpfq/base/error.hpp"
+#include "gpfq/base/text.hpp"
 #include "gpfq/net/graph.hpp"
 
 namespace gpfq::net {
@@ -26,7 +27,7 @@ Json node_json(const Node& node) {
 }
 
 /// A value for a message; a nested one only by its type, since printing goes as deep as the file does.
-std::string shown(const Json& json) { return json.is_primitive() ? json.dump() : json.type_name(); }
+std::string shown(const Json& json) { return json.is_primitive() ? excerpt(json.dump(-1, ' ', true, Json::error_handler_t::replace)) : json.type_name(); }
 
 /// An integer that fits the type asked for; the library's own conversion would cut it off.
 template <class Integer>
@@ -89,7 +90,7 @@ Graph graph_from_json(const std::string& text, const std::string& where) {
     validate(graph);
     return graph;
   } catch (const Json::exception& error) {
-    throw_input("the network's description cannot be read: {}\n  in {}", error.what(), where);
+    throw_input("the network's description cannot be read: {}\n  in {}", excerpt(error.what(), 300), where);
   } catch (const Error& error) {
     throw_input("{}\n  in {}", error.what(), where);
   }

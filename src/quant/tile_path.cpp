@@ -154,6 +154,17 @@ void TilePath::begin_sweep() {
   is_sweeping_ = true;
   next_input_ = 0;
   changes_ = 0;
+  gain_before_ = tile_.gain();
+  set_noise();
+}
+
+void TilePath::end_sweep() {
+  require(is_sweeping_ && next_input_ == shape_.inputs, "TilePath::end_sweep: all blocks of a sweep");
+  is_sweeping_ = false;
+  sweep_gains_.push_back(tile_.gain() - gain_before_);
+}
+
+void TilePath::set_noise() {
   for (Index j = 0; j < neurons(); ++j) noise_[j] = norm_noise * static_cast<float>(std::sqrt(squared_norm_[j]));
 }
 
@@ -214,6 +225,44 @@ double TilePath::largest(const float* values, Index t) const {
 void TilePath::widen_residual_bound(const InputBlock& block) {
   for (Index t = 0; t < block.count(); ++t)
     residual_bound_ += largest(tile_.W(), t) * block.analog_bound(t) + largest(tile_.Q(), t) * block.quantized_bound(t);
+}
+
+std::span<float> TilePath::kept(Index array, Index chunk) {
+  require(array >= 0 && array < kept_arrays(shape_) && chunk >= 0 && chunk < shape_.chunk_count(),
+          "TilePath::kept: no such array or chunk");
+  AlignedBuffer<float>& rows = !shape_.keeps_outputs ? U_ : array == 0 ? analog_ : shape_.shared ? U_ : quantized_;
+  const Index width = tile_.width();
+  return rows.span().subspan(static_cast<std::size_t>(shape_.offset(chunk) * width),
+                             static_cast<std::size_t>(shape_.padded_rows(chunk) * width));
+}
+
+PathState TilePath::state() const {
+  PathState state;
+  state.next_input = is_sweeping_ ? next_input_ : tile_.next_input();
+  state.residual_bound = residual_bound_;
+  state.saturated.assign(tile_.saturated_counts().begin(), tile_.saturated_counts().end());
+  state.is_sweeping = is_sweeping_;
+  state.changes = changes_;
+  state.squared_norms.assign(squared_norm_.span().begin(), squared_norm_.span().end());
+  state.gains.assign(tile_.gains().begin(), tile_.gains().end());
+  state.sweep_gains = sweep_gains_;
+  state.gain_before = gain_before_;
+  return state;
+}
+
+void TilePath::restore(const PathState& state, std::span<const std::uint8_t> codes) {
+  require(state.squared_norms.size() == squared_norm_.span().size() && state.next_input >= 0 &&
+              state.next_input <= shape_.inputs,
+          "TilePath::restore: another path's state");
+  tile_.restore(state.is_sweeping ? shape_.inputs : state.next_input, codes, state.saturated, state.gains);
+  residual_bound_ = state.residual_bound;
+  is_sweeping_ = state.is_sweeping;
+  next_input_ = state.next_input;
+  changes_ = state.changes;
+  std::copy(state.squared_norms.begin(), state.squared_norms.end(), squared_norm_.data());
+  sweep_gains_ = state.sweep_gains;
+  gain_before_ = state.gain_before;
+  set_noise();
 }
 
 TileStatistics TilePath::statistics() const {

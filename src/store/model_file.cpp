@@ -17,8 +17,7 @@ constexpr Index copy_bytes = Index{16} << 20;
 
 QuantizedLayer read_layer(hid_t file, const std::string& name, const net::Graph& graph, const std::string& where) {
   const std::string group_name = "layers/" + name;
-  const hdf5::Handle group(H5Gopen2(file, group_name.c_str(), H5P_DEFAULT), H5Gclose);
-  if (!group) throw_input("{}: '{}' is not a group: {}", where, group_name, hdf5::take_error_stack());
+  const hdf5::Handle group = hdf5::open_group(file, group_name, where);
   QuantizedLayer layer;
   layer.name = name;
   layer.levels = static_cast<int>(
@@ -28,6 +27,7 @@ QuantizedLayer read_layer(hid_t file, const std::string& name, const net::Graph&
   layer.shape = graph.tensor_shape(layer.tensor);
   if (layer.levels < 2 || layer.levels > 256)
     throw_input("{}: layer '{}' has {} levels, expected 2 to 256", where, name, layer.levels);
+  if (layer.shape.empty()) throw_input("{}: layer '{}' stands for tensor '{}', which is a scalar", where, name, layer.tensor);
   expect_dataset(file, group_name + "/codes", layer.shape, H5T_INTEGER, where);
   expect_dataset(file, group_name + "/step", {layer.shape.front()}, H5T_FLOAT, where);
   return layer;
@@ -58,7 +58,7 @@ void copy_tensor(hid_t file, const std::string& name, const net::TensorSource& s
 hdf5::Handle create_model_file(const std::filesystem::path& path, const net::Graph& graph) {
   hdf5::silence_error_printing();
   hdf5::Handle file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose);
-  if (!file) throw_input("cannot create {}: {}", path.string(), hdf5::take_error_stack());
+  if (!file) throw_output("cannot create {}: {}", path.string(), hdf5::take_error_stack());
   hdf5::write_string_attribute(file.id(), "format", model_format);
   hdf5::write_integer_attribute(file.id(), "version", model_version);
   hdf5::write_string_attribute(file.id(), "graph", net::to_json(graph));
@@ -84,10 +84,10 @@ void write_model(const std::filesystem::path& path, const net::Model& model) {
       require(source.shape == shape, "write_model: a tensor's source has another shape than the graph says");
       copy_tensor(file.id(), name, source, path.string());
     }
-    hdf5::close(file, ErrorKind::input, "writing " + partial.string());
+    hdf5::close(file, ErrorKind::output, "writing " + partial.string());
     std::error_code code;
     std::filesystem::rename(partial, path, code);
-    if (code) throw_input("cannot write {}: {}", path.string(), code.message());
+    if (code) throw_output("cannot write {}: {}", path.string(), code.message());
   } catch (...) {
     std::error_code ignored;
     std::filesystem::remove(partial, ignored);

@@ -14,9 +14,7 @@ SampleFile::SampleFile(const std::filesystem::path& path, const std::string& dat
   type_class_ = info.type_class;
   if (shape_.empty() || shape_.front() < 1)
     throw_input("{} has shape {}, expected samples in its first dimension", where(), to_string(shape_));
-  if (type_class_ != H5T_INTEGER && type_class_ != H5T_FLOAT)
-    throw_input("{} does not hold numbers (HDF5 type class {}), expected integers or floats", where(),
-                static_cast<int>(type_class_));
+  hdf5::require_numbers(dataset_.id(), info, where());
 }
 
 void SampleFile::read_as(hid_t memory_type, Index element_bytes, std::span<const Index> indexes, void* out) const {

@@ -120,7 +120,7 @@ void gram_products(benchmark::State& state) {
   const Eigen::MatrixXf X = Eigen::MatrixXf::Random(rows, N);
   const Eigen::MatrixXf Xq = Eigen::MatrixXf::Random(rows, N);
   const std::vector<double> bounds(static_cast<std::size_t>(N), 1.0);
-  gpfq::quant::GramProducts products(N, 128, false);
+  gpfq::quant::GramProducts products({N, 128});
   products.start(bounds, bounds, Index{1} << 30);
   for (auto _ : state) products.add(Xq.data(), X.data(), rows, rows, 1);
   report(state, 2.0 * static_cast<double>(rows * N * N));

@@ -77,7 +77,7 @@ std::vector<std::uint8_t> column_path(const MatrixXf& X, const MatrixXf& Xq, con
 std::vector<std::uint8_t> gram_path(const MatrixXf& X, const MatrixXf& Xq, const MatrixXf& W,
                                     const gpfq::quant::Alphabet& alphabet, const Options& options) {
   constexpr Index chunk = 2048;
-  gpfq::quant::GramProducts products(X.cols(), options.block, options.shared);
+  gpfq::quant::GramProducts products({X.cols(), options.block, options.shared});
   const std::vector<double> bounds(static_cast<std::size_t>(X.cols()), 2.0);
   products.start(bounds, bounds, X.rows());
   for (Index i = 0; i < X.rows(); i += chunk)
@@ -106,8 +106,20 @@ double kernel_seconds(const Options& options) {
   MatrixXf Q(n, b);
   std::vector<std::uint8_t> codes(static_cast<std::size_t>(n * b));
   std::vector<std::int32_t> saturated(static_cast<std::size_t>(n));
-  gpfq::quant::BlockOperands block{b,        n,        G.data(),    G.data(),    ones.data(),  W.data(),  W.data(),
-                                   ones.data(), ones.data(), options.levels, Q.data(), codes.data(), saturated.data()};
+  gpfq::quant::BlockOperands block;
+  block.width = b;
+  block.neurons = n;
+  block.G = G.data();
+  block.C = G.data();
+  block.inverse_norm = ones.data();
+  block.W = W.data();
+  block.P = W.data();
+  block.step = ones.data();
+  block.inverse_spacing = ones.data();
+  block.levels = options.levels;
+  block.Q = Q.data();
+  block.codes = codes.data();
+  block.saturated = saturated.data();
   const gpfq::Stopwatch watch;
   const Index blocks = gpfq::ceil_div(options.inputs, b) * gpfq::ceil_div(options.neurons, n);
   for (Index i = 0; i < blocks; ++i) gpfq::quant::quantize_block(block);

@@ -14,8 +14,11 @@ using Index = std::int64_t;
 /// Extents of a tensor, outermost first. Per-sample shapes leave the sample dimension out.
 using Shape = std::vector<Index>;
 
+/// More dimensions than this no file format here has (HDF5's limit).
+inline constexpr std::size_t most_dimensions = 32;
+
 /// Product of the extents; 1 for an empty shape.
-/// @throws Error when an extent is negative or the product exceeds 2^62 (shapes come from files).
+/// @throws Error (input) when there are too many extents, one is negative or the product exceeds 2^62.
 [[nodiscard]] Index element_count(const Shape& shape);
 
 /// "28x28x1"; "scalar" for an empty shape.

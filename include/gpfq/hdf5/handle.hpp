@@ -72,6 +72,10 @@ struct DatasetInfo {
 /// Opens a group, with the errors of open_dataset.
 [[nodiscard]] Handle open_group(hid_t location, const std::string& name, const std::string& where);
 [[nodiscard]] DatasetInfo dataset_info(hid_t dataset, const std::string& where);
+/// Checks before values are read that the file can hold what the header claims. @param where  names file and dataset
+/// @throws Error (input): not numbers, of a size that no number has, more values or larger chunks than the file's size
+/// allows.
+void require_numbers(hid_t dataset, const DatasetInfo& info, const std::string& where);
 
 /// True when the link (each part of the path) exists; links into other files do not count.
 [[nodiscard]] bool link_exists(hid_t location, const std::string& name);

@@ -70,6 +70,14 @@ class Tile {
   /// Weights whose level is zero.
   [[nodiscard]] Index zeros() const;
 
+  /// By neuron, padded ones included: weights of the inputs so far that were saturated, and what refine() took off.
+  [[nodiscard]] std::span<const std::int32_t> saturated_counts() const { return saturated_.span(); }
+  [[nodiscard]] std::span<const double> gains() const { return gain_.span(); }
+  /// Stands after `next_input` inputs again. @param codes, saturated, gains  as codes(), saturated_counts() and gains()
+  /// were then
+  void restore(Index next_input, std::span<const std::uint8_t> codes, std::span<const std::int32_t> saturated,
+               std::span<const double> gains);
+
   /// Bytes that an object of these extents holds.
   [[nodiscard]] static Index bytes(Index inputs, Index block_width, Index tile_width);
 

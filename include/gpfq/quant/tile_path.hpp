@@ -21,6 +21,24 @@ struct TileStatistics {
   double residual_squared_norm = 0;  ///< ‖U‖²_F over the tile's neurons and the rows here
 };
 
+/// What a path that stops between two blocks must know to go on, beside codes and kept arrays. The same on any grid.
+struct PathState {
+  Index next_input = 0;  ///< of the path, or of the sweep
+  double residual_bound = 0;
+  std::vector<std::int32_t> saturated;  ///< by neuron, padded ones included
+  bool is_sweeping = false;
+  Index changes = 0;                   ///< weights that the sweep has changed
+  std::vector<double> squared_norms;   ///< ‖u‖² by neuron, as measured last
+  std::vector<double> gains;           ///< what sweeps have taken off it, by neuron
+  std::vector<double> sweep_gains;     ///< ... and by finished sweep, of all neurons
+  double gain_before = 0;              ///< of all neurons, when the sweep began
+
+  template <class Archive>
+  void serialize(Archive& archive, unsigned /*version*/) {
+    archive& next_input& residual_bound& saturated& is_sweeping& changes& squared_norms& gains& sweep_gains& gain_before;
+  }
+};
+
 /// Blocked greedy path of a tile; the same codes as the reference path up to rounding at near-ties.
 ///
 /// For each block:  P = XqᵀU;  codes by quantize_block;  U += X W − Xq Q  (one product).
@@ -49,6 +67,14 @@ class TilePath {
     quantize(block);
   }
 
+  /// What is to be kept, beside codes and state, so that the path can stop between two blocks and go on later: arrays of
+  /// rows × tile width, by chunk of rows.
+  [[nodiscard]] static Index kept_arrays(const PathShape& shape) { return shape.keeps_outputs ? 2 : 1; }
+  [[nodiscard]] std::span<float> kept(Index array, Index chunk);
+  [[nodiscard]] PathState state() const;
+  /// Goes on from there, when kept() has been filled. @param codes  as codes() was then
+  void restore(const PathState& state, std::span<const std::uint8_t> codes);
+
   [[nodiscard]] bool finished() const { return tile_.finished(); }
 
   // A finished tile may be swept again over all blocks, with the residual of all inputs at hand: project() and
@@ -59,10 +85,14 @@ class TilePath {
   void join_norms(RowReducer& reducer);
   /// ‖u‖² of a neuron as measured last, the same on any grid.
   [[nodiscard]] double squared_norm(Index neuron) const { return squared_norm_[neuron]; }
-  /// Before a sweep, after the norms are known.
+  /// Around a sweep, after the norms are known.
   void begin_sweep();
+  void end_sweep();
+  [[nodiscard]] bool is_sweeping() const { return is_sweeping_; }
   /// Weights that the sweep has changed so far.
   [[nodiscard]] Index changes() const { return changes_; }
+  /// What each finished sweep took off ‖U‖²_F.
+  [[nodiscard]] const std::vector<double>& sweep_gains() const { return sweep_gains_; }
   /// Neuron j becomes what it is in another path of the same neurons (with another alphabet).
   void take(Index neuron, const TilePath& other);
   void set_visit(Visit visit) { tile_.set_visit(std::move(visit)); }
@@ -85,6 +115,7 @@ class TilePath {
   void add_product(const float* inputs, Index depth, const float* values, float* rows);
   void widen_residual_bound(const InputBlock& block);
   void refine(const InputBlock& block);
+  void set_noise();
   /// max|x| of row t of a block of values.
   [[nodiscard]] double largest(const float* values, Index t) const;
 
@@ -102,6 +133,8 @@ class TilePath {
   bool is_sweeping_ = false;
   Index next_input_ = 0;  ///< of a sweep
   Index changes_ = 0;
+  std::vector<double> sweep_gains_;
+  double gain_before_ = 0;
   AlignedBuffer<double> chunk_norms_;   ///< ‖u‖² of each neuron by chunk here
   AlignedBuffer<double> squared_norm_;
   AlignedBuffer<float> noise_;          ///< what rounding may do to an entry of P, in units of ‖Xq_t‖
