@@ -40,9 +40,11 @@ void Checkpointer::save() {
 }
 
 void Checkpointer::stop_if_asked() const {
-  if (stop_)
+  if (!stop_) return;
+  comm_.agree([&] {  // one message, and an end that no rank is killed for
     throw Error(ErrorKind::stopped, fmt::format("stopped on request with a checkpoint in {}: start again with --resume",
                                                 checkpoint_folder(output_).string()));
+  });
 }
 
 std::string Checkpointer::next_state_name() { return fmt::format("state-{}.h5", ++state_.serial); }

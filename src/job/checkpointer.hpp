@@ -26,7 +26,7 @@ class Checkpointer {
   [[nodiscard]] bool is_due() const;
   /// Writes the manifest, then removes state files that it no longer names and does what was put off. Collective.
   void save();
-  /// Throws Error (stopped) on all ranks when a stop was asked for at the last is_due(). To be called after save().
+  /// Throws Error (stopped) on all ranks when a stop was asked for at the last is_due(). To be called after save(). Collective.
   void stop_if_asked() const;
   /// Puts something off until the next manifest is on disk. All ranks alike: it may be collective.
   void after_save(std::function<void()> action) { later_.push_back(std::move(action)); }
