@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "gpfq/base/digest.hpp"
 #include "gpfq/base/system.hpp"
@@ -27,6 +28,7 @@
 #include "job/run_log.hpp"
 #include "job/session.hpp"
 #include "job/subject.hpp"
+#include "job/tile_states.hpp"
 #include "job/workspace.hpp"
 
 namespace gpfq::job {
@@ -112,6 +114,17 @@ void QuantizeJob::estimate(const net::Graph& graph, bool is_imported, int nodes)
   }
 }
 
+/// "4 at input 512 of 4096 of sweep 2": the tiles, and where the first of them stands.
+std::string position_text(const std::vector<TileRecord>& records, Index inputs) {
+  std::set<Index> tiles;
+  for (const TileRecord& record : records) tiles.insert(record.tile);
+  const TileRecord& first = records.front();
+  const std::string pass = first.pass == TilePosition::search ? " of the search for a radius"
+                           : first.pass == TilePosition::path ? ""
+                                                              : fmt::format(" of sweep {}", first.pass);
+  return fmt::format("{} at input {} of {}{}", tiles.size(), first.state.next_input, inputs, pass);
+}
+
 /// "resumed after layer 2 of 3, at input 512 of 4096 of 4 tiles (written 20 s ago by 3 ranks; now 4)"
 std::string resume_text(const Checkpoint& state, const JobPlan& plan, int ranks) {
   const std::vector<const LayerPlan*> layers = plan.quantized_layers();
@@ -120,9 +133,7 @@ std::string resume_text(const Checkpoint& state, const JobPlan& plan, int ranks)
     const LayerPlan& layer = *layers[state.layers.size()];
     text += fmt::format(", in '{}' with {} of {} tiles finished", layer.name, state.progress.report.tiles.size(),
                         layer.tile_count());
-    if (!state.progress.tiles.empty())
-      text += fmt::format(" and {} at input {} of {}", state.progress.tiles.size(),
-                          state.progress.tiles.front().state.next_input, layer.path.inputs);
+    if (!state.progress.tiles.empty()) text += " and " + position_text(state.progress.tiles, layer.path.inputs);
   }
   const double age = static_cast<double>(std::time(nullptr)) - static_cast<double>(state.time);
   return text + fmt::format("; the checkpoint is {:.0f} s old, after {:.1f} s of work on {} ranks (now {}), restart {}", age,

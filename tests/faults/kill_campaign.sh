@@ -9,8 +9,11 @@ runs=${2:-6}
 RANDOM=${3:-1}
 most_attempts=60
 hang_seconds=60
-# The form whose layers can be left in the middle; little memory, so that there are waves.
-settings=(--set quantization.form=residual --set quantization.block=16 --set memory_per_rank=14MiB)
+# The form whose layers can be left in the middle; little memory, so that there are waves. Runs take turns: a radius for
+# each neuron, or for the layer, which is searched for in a pass of its own.
+settings=(--set quantization.form=residual --set quantization.block=16 --set memory_per_rank=34MiB
+  --set quantization.radius.rule=search --set quantization.refine.sweeps=2)
+radii=(neuron layer)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
@@ -56,7 +59,7 @@ run_killed() {
   output=$folder/run$1
   local attempt ranks=3
   for ((attempt = 1; attempt <= most_attempts; ++attempt)); do
-    launch "$ranks" --resume --set "checkpoint_seconds=$((RANDOM % 2)).$((RANDOM % 3))"
+    launch "$ranks" --resume --set quantization.radius.per="$radius" --set "checkpoint_seconds=$((RANDOM % 2)).$((RANDOM % 3))"
     # Up to the length of an undisturbed run and a bit, in milliseconds: later attempts are left alone more often.
     local moment=$((RANDOM * 32768 + RANDOM))
     moment=$((moment % (whole_ms * (3 + attempt) / 3)))
@@ -79,13 +82,20 @@ run_killed() {
 
 "$program" demo --out "$folder/demo" >/dev/null || fail "no sample"
 config=$folder/demo/digits.json
-output=$folder/undisturbed
-begun=$(date +%s%N)
-launch 3
-wait_for_end
-((status == 0)) || fail "the undisturbed run failed: $(cat "$folder/out")"
-whole_ms=$((($(date +%s%N) - begun) / 1000000))
-expected=$(hash_of "$output")
+declare -A hashes
+for radius in "${radii[@]}"; do
+  output=$folder/undisturbed-$radius
+  begun=$(date +%s%N)
+  launch 3 --set quantization.radius.per="$radius"
+  wait_for_end
+  ((status == 0)) || fail "the undisturbed run failed: $(cat "$folder/out")"
+  whole_ms=$((($(date +%s%N) - begun) / 1000000))
+  hashes[$radius]=$(hash_of "$output")
+done
 kills=0
-for ((run = 1; run <= runs; ++run)); do run_killed "$run"; done
-echo "kill_campaign: $runs of $runs runs ended with $expected after $kills kills (undisturbed: $whole_ms ms)"
+for ((run = 1; run <= runs; ++run)); do
+  radius=${radii[run % 2]}
+  expected=${hashes[$radius]}
+  run_killed "$run"
+done
+echo "kill_campaign: $runs of $runs runs ended as undisturbed after $kills kills (undisturbed: $whole_ms ms)"
