@@ -72,7 +72,7 @@ struct TileRecord {
   }
 };
 
-/// What all ranks know alike of a layer at work in residual form.
+/// What all ranks know alike of a layer at work.
 struct PathKnowledge {
   Index counted = 0;  ///< inputs whose dead directions and sums are in report and column_sums
   std::vector<std::vector<double>> column_sums;  ///< as RankReport's
@@ -86,6 +86,18 @@ struct PathKnowledge {
   }
 };
 
+/// Sums of the Gram form over some of the rows.
+struct SumsRecord {
+  std::string file;                    ///< of checkpoint/, a slot for each problem; empty: none
+  std::vector<std::string> digests;    ///< by slot
+  std::map<Index, Index> done;         ///< chunks of rows: begin and end of runs that are in them
+
+  template <class Archive>
+  void serialize(Archive& archive, unsigned /*version*/) {
+    archive& file& digests& done;
+  }
+};
+
 /// The layer at work.
 struct LayerProgress {
   RankReport report;                           ///< its finished tiles; seconds and bytes so far
@@ -93,10 +105,11 @@ struct LayerProgress {
   std::array<std::vector<double>, 2> bounds;   ///< of it, by network
   std::vector<TileRecord> tiles;               ///< begun, not finished
   PathKnowledge known;
+  SumsRecord sums;
 
   template <class Archive>
   void serialize(Archive& archive, unsigned /*version*/) {
-    archive& report& units& bounds[0] & bounds[1] & tiles& known;
+    archive& report& units& bounds[0] & bounds[1] & tiles& known& sums;
   }
 };
 

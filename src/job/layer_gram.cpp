@@ -2,105 +2,21 @@
 // Gram form on ranks: first everybody's rows, then everybody's neurons.
 #include <algorithm>
 #include <cstring>
+#include <functional>
+#include <map>
 #include <memory>
-#include <mutex>
 #include <utility>
 
 #include "gpfq/base/parallel.hpp"
 #include "gpfq/base/system.hpp"
 #include "gpfq/quant/gram_sweeps.hpp"
+#include "job/checkpointer.hpp"
+#include "job/gram_states.hpp"
 #include "job/layer_path.hpp"
 #include "job/tile_rows.hpp"
 
 namespace gpfq::job {
 namespace {
-
-// Columns of patches that a thread makes at a time.
-constexpr Index columns_per_piece = 32;
-
-/// Products of all problems of a layer.
-using Products = std::vector<quant::GramProducts>;
-
-/// Columns of a problem for one chunk, in both networks.
-struct ChunkColumns {
-  AlignedBuffer<float> quantized;
-  AlignedBuffer<float> analog;
-};
-
-ChunkColumns make_columns(const LayerPlan& layer, Index stride) {
-  ChunkColumns columns;
-  columns.quantized = AlignedBuffer<float>(stride * layer.path.inputs);
-  if (!layer.path.shared) columns.analog = AlignedBuffer<float>(stride * layer.path.inputs);
-  return columns;
-}
-
-void extract_both(const LayerTask& task, const LayerRows& rows, const LayerRows::Window& window, Index problem,
-                  Index chunk, int threads, Index stride, ChunkColumns& columns) {
-  const bool shared = task.layer.path.shared;
-  const net::Batch& quantized = shared ? window.analog : window.quantized;
-  const Index inputs = task.layer.path.inputs;
-  const Index pieces = ceil_div(inputs, columns_per_piece);
-  parallel_for(pieces * (shared ? 1 : 2), threads, [&](Index piece) {
-    const bool is_quantized = piece < pieces;
-    const Index begin = piece % pieces * columns_per_piece;
-    const Range range{begin, std::min(inputs, begin + columns_per_piece)};
-    float* out = (is_quantized ? columns.quantized : columns.analog).data() + begin * stride;
-    rows.extract(window, is_quantized ? quantized : window.analog, problem, chunk, range, out, stride);
-  });
-}
-
-/// Adds one chunk to all problems: threads share the one problem's panels, or each takes problems of its own.
-void add_chunk(const LayerTask& task, const LayerRows& rows, const LayerRows::Window& window, Index chunk, int threads,
-               Products& products) {
-  const LayerPlan& layer = task.layer;
-  const Index stride = round_up(rows.rows_of(chunk).size(), alignment_floats);
-  const auto add = [&](Index problem, int own_threads) {
-    ChunkColumns columns = make_columns(layer, stride);
-    extract_both(task, rows, window, problem, chunk, own_threads, stride, columns);
-    products[static_cast<std::size_t>(problem)].add(columns.quantized.data(), columns.analog.data(), stride, stride,
-                                                    own_threads);
-  };
-  if (layer.problems == 1) return add(0, threads);
-  parallel_for(layer.problems, threads, [&](Index problem) { add(problem, 1); });
-}
-
-Products start_products(const LayerTask& task, const LayerRows& rows, const std::vector<double>& quantized_bounds,
-                        const std::vector<double>& analog_bounds) {
-  const LayerPlan& layer = task.layer;
-  Products products;
-  for (Index problem = 0; problem < layer.problems; ++problem) {
-    std::vector<double> quantized;
-    std::vector<double> analog;
-    for (Index t = 0; t < layer.path.inputs; ++t) {
-      const auto channel = static_cast<std::size_t>(rows.channel_of(problem, t));
-      quantized.push_back(quantized_bounds[channel]);
-      analog.push_back(analog_bounds[channel]);
-      if (std::max(quantized.back(), analog.back()) > largest_usable_input)
-        throw_input("layer '{}': channel {} of its inputs reaches {:g}, expected finite activations below 1e15",
-                    layer.name, channel, std::max(quantized.back(), analog.back()));
-    }
-    products.emplace_back(layer.gram_extent());
-    products.back().start(quantized, analog, layer.path.samples);
-  }
-  return products;
-}
-
-void add_rows(const LayerTask& task, const LayerRows& rows, Products& products, RankReport& report) {
-  const LayerPlan& layer = task.layer;
-  const Range chunks = ShardPlan(layer.path.chunk_total(), 1, task.comm.size()).pieces_of(task.comm.rank());
-  const GramShares shares = gram_shares(layer, task.threads, task.memory_per_rank);
-  for (Index begin = chunks.begin; begin < chunks.end; begin += shares.window_chunks) {
-    const Range part{begin, std::min(chunks.end, begin + shares.window_chunks)};
-    Stopwatch reading;
-    const LayerRows::Window window = rows.read_window(part);
-    report.seconds["read"] += reading.seconds();
-    Stopwatch adding;
-    for (Index chunk = part.begin; chunk < part.end; ++chunk)
-      add_chunk(task, rows, window, chunk, shares.threads, products);
-    report.seconds["products"] += adding.seconds();
-    if (begin == chunks.begin) report.proportional_memory = proportional_memory_bytes();
-  }
-}
 
 /// What is the same for all tiles of a problem.
 struct Problem {
@@ -160,119 +76,241 @@ std::vector<double> sweep_tile(const LayerTask& task, const Problem& problem, qu
   return gains;
 }
 
-/// The path of this rank's tiles with every candidate.
-void score_tiles(const LayerTask& task, const Problems& problems, CandidateScores& scores, RankReport& report) {
-  const LayerPlan& layer = task.layer;
-  const Range tiles = ShardPlan(layer.tile_count(), 1, task.comm.size()).pieces_of(task.comm.rank());
-  TileRows rows(task, report);
-  const std::size_t candidates = task.alphabets.candidates.size();
-  const Index channels = layer.channelwise ? layer.problems / layer.groups : 1;
-  const Index wave_tiles = gram_shares(layer, task.threads, task.memory_per_rank).tiles;
-  std::vector<float> weights;
-  for (Index at = tiles.begin; at < tiles.end; ++at) {
-    const TileBox box = tile_box(layer, at);
-    const Problem& problem = problems[static_cast<std::size_t>(box.problem)];
-    const Stopwatch reading;
-    weights.resize(static_cast<std::size_t>(box.neurons * box.inputs));
-    if (layer.problems > 1)
-      rows.read(box, weights);
+/// Items cut into runs of consecutive ones, of at most `length` each.
+std::vector<Range> runs_of(std::span<const Index> items, Index length) {
+  std::vector<Range> runs;
+  for (const Index item : items) {
+    if (!runs.empty() && runs.back().end == item && runs.back().size() < length)
+      ++runs.back().end;
     else
-      read_tile_weights(task, box, weights);
-    report.seconds["read"] += reading.seconds();
-    const Stopwatch searching;
-    parallel_for(static_cast<Index>(candidates), static_cast<int>(wave_tiles), [&](Index i) {
-      const auto candidate = static_cast<std::size_t>(i);
-      quant::Tile tile = make_tile(task, box, problem, candidate, weights);
-      quantize_tile(task, problem, tile);
-      const quant::GramResidual residual(problem.products, tile);
-      for (Index j = 0; j < box.neurons; ++j)
-        scores.set(box.problem % channels, box.first_neuron + j, candidate, residual.relative_norm(j));
+      runs.push_back({item, item + 1});
+  }
+  return runs;
+}
+
+/// This rank's share of a list that all ranks have.
+std::span<const Index> share_of(const mpi::Communicator& comm, const std::vector<Index>& items) {
+  const Range mine = ShardPlan(static_cast<Index>(items.size()), 1, comm.size()).pieces_of(comm.rank());
+  return std::span(items).subspan(static_cast<std::size_t>(mine.begin), static_cast<std::size_t>(mine.size()));
+}
+
+/// The Gram form of one layer on one rank.
+class GramRun {
+ public:
+  GramRun(const LayerTask& task, RankReport& report)
+      : task_(task),
+        report_(report),
+        resumed_(task.checkpointer.state().progress),
+        rows_(task.graph, task.layer, task.inputs),
+        shares_(gram_shares(task.layer, task.threads, task.memory_per_rank)),
+        known_(resumed_.known) {}
+  void run(const std::vector<double>& quantized_bounds, const std::vector<double>& analog_bounds);
+
+ private:
+  void add_rows();
+  void finish_sums();
+  void solve_problems();
+  void search();
+  void run_tiles();
+  void run_wave(Range wave, TileRows& shared_rows);
+  void pause_if_due(const std::function<void()>& save);
+  void for_steps(Index steps, const std::function<void(Index)>& step, const std::function<void()>& save);
+  [[nodiscard]] std::vector<Index> tiles_without(const std::vector<Index>& done) const;
+  [[nodiscard]] std::vector<float> weights_of(const TileBox& box, TileRows& shared_rows);
+
+  const LayerTask& task_;
+  RankReport& report_;
+  const LayerProgress resumed_;  ///< of an earlier run
+  const LayerRows rows_;
+  const GramShares shares_;
+  Products products_;
+  Problems problems_;
+  PathKnowledge known_;
+};
+
+void GramRun::run(const std::vector<double>& quantized_bounds, const std::vector<double>& analog_bounds) {
+  task_.comm.agree([&] { products_ = start_products(task_, rows_, quantized_bounds, analog_bounds); });
+  restore_sums(task_, products_);
+  add_rows();
+  finish_sums();
+  solve_problems();
+  if (task_.alphabets.candidates.size() > 1) search();
+  run_tiles();
+}
+
+void GramRun::pause_if_due(const std::function<void()>& save) {
+  if (!task_.checkpointer.is_due()) return;
+  const Stopwatch saving;
+  save();
+  report_.seconds["checkpoint"] += saving.seconds();
+  task_.checkpointer.stop_if_asked();
+}
+
+/// This rank's steps of work; between two of them, in step with the other ranks, a checkpoint may be due.
+void GramRun::for_steps(Index steps, const std::function<void(Index)>& step, const std::function<void()>& save) {
+  const Index most = task_.comm.max(steps);
+  for (Index index = 0; index < most; ++index) {
+    if (index > 0) pause_if_due(save);
+    task_.comm.agree([&] {
+      if (index < steps) step(index);
     });
-    report.seconds["path"] += searching.seconds();
   }
 }
 
-void run_tiles(const LayerTask& task, const Problems& problems, RankReport& report) {
-  const LayerPlan& layer = task.layer;
-  const Range tiles = ShardPlan(layer.tile_count(), 1, task.comm.size()).pieces_of(task.comm.rank());
-  const bool shares_rows = layer.problems > 1;
-  TileRows shared_rows(task, report);
-  const Index wave_tiles = gram_shares(layer, task.threads, task.memory_per_rank).tiles;
-  for (Index begin = tiles.begin; begin < tiles.end; begin += wave_tiles) {
-    const Range wave{begin, std::min(tiles.end, begin + wave_tiles)};
-    Stopwatch reading;
-    std::vector<std::unique_ptr<quant::Tile>> paths;
-    for (Index tile = wave.begin; tile < wave.end; ++tile) {
-      const TileBox box = tile_box(layer, tile);
-      paths.push_back(std::make_unique<quant::Tile>(
-          make_tile(task, box, problems[static_cast<std::size_t>(box.problem)], 0, {})));
-      if (shares_rows)
-        shared_rows.read(box, paths.back()->weights());
-      else
-        read_tile_weights(task, box, paths.back()->weights());
-    }
-    report.seconds["read"] += reading.seconds();
-    Stopwatch advancing;
-    std::vector<std::vector<double>> gains(static_cast<std::size_t>(wave.size()));
-    parallel_for(wave.size(), task.threads, [&](Index i) {
-      const TileBox box = tile_box(layer, wave.begin + i);
-      const Problem& problem = problems[static_cast<std::size_t>(box.problem)];
-      quant::Tile& tile = *paths[static_cast<std::size_t>(i)];
-      quantize_tile(task, problem, tile);
-      gains[static_cast<std::size_t>(i)] = sweep_tile(task, problem, tile);
-    });
-    report.seconds["path"] += advancing.seconds();
-    Stopwatch writing;
-    for (Index tile = wave.begin; tile < wave.end; ++tile) {
-      const quant::Tile& path = *paths[static_cast<std::size_t>(tile - wave.begin)];
-      const TileBox box = tile_box(layer, tile);
-      if (shares_rows)
-        shared_rows.finish(box, path, gains[static_cast<std::size_t>(tile - wave.begin)]);
-      else
-        finish_tile(task, box, path.codes(), path.saturated(), path.zeros(), report,
-                    gains[static_cast<std::size_t>(tile - wave.begin)]);
-    }
-    report.seconds["write"] += writing.seconds();
+void GramRun::add_rows() {
+  const std::vector<Index> missing = missing_chunks(resumed_.sums, task_.layer.path.chunk_total());
+  const std::vector<Range> windows = runs_of(share_of(task_.comm, missing), shares_.window_chunks);
+  std::map<Index, Index> added;
+  const auto save = [&] { save_sums(task_, products_, added, report_); };
+  const auto add = [&](Index index) {
+    const Range& window = windows[static_cast<std::size_t>(index)];
+    add_chunks(task_, rows_, window, shares_.threads, products_, report_);
+    added[window.begin] = window.end;
+    if (index == 0) report_.proportional_memory = proportional_memory_bytes();
+  };
+  for_steps(static_cast<Index>(windows.size()), add, save);
+  if (!missing.empty()) pause_if_due(save);
+}
+
+void GramRun::finish_sums() {
+  const Stopwatch summing;
+  RankReducer reducer(task_.comm);
+  report_.dead_inputs = 0;
+  for (quant::GramProducts& product : products_) {
+    product.finish(reducer);
+    report_.dead_inputs += product.dead_count();
+    const std::span<const double> sums = product.column_sums();
+    report_.column_sums.emplace_back(sums.begin(), sums.end());
   }
-  shared_rows.flush();
+  report_.seconds["sum"] += summing.seconds();
+}
+
+/// Order and factor of each problem, where the method has them.
+void GramRun::solve_problems() {
+  const Stopwatch factoring;
+  for (quant::GramProducts& product : products_) {
+    std::vector<Index> order;
+    if (task_.layer.orders_by_activation) order = product.order_by_norm();
+    problems_.push_back({product, std::move(order), {}});
+    if (task_.layer.diffuses) problems_.back().factor = make_factor(task_, product);
+  }
+  if (task_.layer.diffuses) report_.seconds["factor"] += factoring.seconds();
+}
+
+/// Those that are left, in order. What several problems share is not taken apart: such layers have small ones.
+std::vector<Index> GramRun::tiles_without(const std::vector<Index>& done) const {
+  std::vector<Index> tiles;
+  for (Index tile = 0; tile < task_.layer.tile_count(); ++tile)
+    if (std::find(done.begin(), done.end(), tile) == done.end()) tiles.push_back(tile);
+  return tiles;
+}
+
+std::vector<float> GramRun::weights_of(const TileBox& box, TileRows& shared_rows) {
+  std::vector<float> weights(static_cast<std::size_t>(box.neurons * box.inputs));
+  if (task_.layer.problems > 1)
+    shared_rows.read(box, weights);
+  else
+    read_tile_weights(task_, box, weights);
+  return weights;
+}
+
+/// The path with every candidate, tile by tile; then the best one is known, of each neuron or of all.
+void GramRun::search() {
+  const LayerPlan& layer = task_.layer;
+  const std::size_t candidates = task_.alphabets.candidates.size();
+  if (known_.chosen.empty()) {
+    const Index channels = layer.channelwise ? layer.problems / layer.groups : 1;
+    CandidateScores scores(channels, layer.neurons, candidates);
+    if (!known_.scores.empty()) scores.restore(known_.scores);
+    const std::vector<Index> left = tiles_without(known_.scored);
+    const std::span<const Index> mine = share_of(task_.comm, left);
+    TileRows shared_rows(task_, report_);
+    Index done = 0;
+    const auto score = [&](Index index) {
+      const TileBox box = tile_box(layer, mine[static_cast<std::size_t>(index)]);
+      const Problem& problem = problems_[static_cast<std::size_t>(box.problem)];
+      const Stopwatch reading;
+      const std::vector<float> weights = weights_of(box, shared_rows);
+      report_.seconds["read"] += reading.seconds();
+      const Stopwatch searching;
+      parallel_for(static_cast<Index>(candidates), static_cast<int>(shares_.tiles), [&](Index i) {
+        const auto candidate = static_cast<std::size_t>(i);
+        quant::Tile tile = make_tile(task_, box, problem, candidate, weights);
+        quantize_tile(task_, problem, tile);
+        const quant::GramResidual residual(problem.products, tile);
+        for (Index j = 0; j < box.neurons; ++j)
+          scores.set(box.problem % channels, box.first_neuron + j, candidate, residual.relative_norm(j));
+      });
+      report_.seconds["path"] += searching.seconds();
+      ++done;
+    };
+    const auto save = [&] {
+      scores.join(task_.comm);
+      known_.scores = scores.values();
+      PathKnowledge known = known_;
+      const std::vector<Index> scored(mine.begin(), mine.begin() + done);
+      for (const std::vector<Index>& part : task_.comm.gather(scored))
+        known.scored.insert(known.scored.end(), part.begin(), part.end());
+      save_gram_tiles(task_, known, report_);
+    };
+    for_steps(static_cast<Index>(mine.size()), score, save);
+    known_.chosen = scores.choose(task_.comm, layer.searches_layer);
+    known_.scores.clear();
+    known_.scored.clear();
+  }
+  task_.alphabets.choose(known_.chosen);
+}
+
+void GramRun::run_tiles() {
+  std::vector<Index> done;
+  for (const TileReport& tile : resumed_.report.tiles) done.push_back(tile.first_neuron / task_.layer.tile_width);
+  const std::vector<Index> left = tiles_without(done);
+  const std::vector<Range> waves = runs_of(share_of(task_.comm, left), shares_.tiles);
+  TileRows shared_rows(task_, report_);
+  const auto save = [&] {
+    if (task_.layer.problems == 1) save_gram_tiles(task_, known_, report_);
+  };
+  for_steps(static_cast<Index>(waves.size()),
+            [&](Index index) { run_wave(waves[static_cast<std::size_t>(index)], shared_rows); }, save);
+  task_.comm.agree([&] { shared_rows.flush(); });
+}
+
+void GramRun::run_wave(Range wave, TileRows& shared_rows) {
+  const LayerPlan& layer = task_.layer;
+  const Stopwatch reading;
+  std::vector<std::unique_ptr<quant::Tile>> tiles;
+  for (Index tile = wave.begin; tile < wave.end; ++tile) {
+    const TileBox box = tile_box(layer, tile);
+    tiles.push_back(std::make_unique<quant::Tile>(
+        make_tile(task_, box, problems_[static_cast<std::size_t>(box.problem)], 0, weights_of(box, shared_rows))));
+  }
+  report_.seconds["read"] += reading.seconds();
+  const Stopwatch advancing;
+  std::vector<std::vector<double>> gains(static_cast<std::size_t>(wave.size()));
+  parallel_for(wave.size(), task_.threads, [&](Index i) {
+    const Problem& problem = problems_[static_cast<std::size_t>(tile_box(layer, wave.begin + i).problem)];
+    quant::Tile& tile = *tiles[static_cast<std::size_t>(i)];
+    quantize_tile(task_, problem, tile);
+    gains[static_cast<std::size_t>(i)] = sweep_tile(task_, problem, tile);
+  });
+  report_.seconds["path"] += advancing.seconds();
+  const Stopwatch writing;
+  for (Index i = 0; i < wave.size(); ++i) {
+    const quant::Tile& tile = *tiles[static_cast<std::size_t>(i)];
+    const TileBox box = tile_box(layer, wave.begin + i);
+    if (layer.problems > 1)
+      shared_rows.finish(box, tile, gains[static_cast<std::size_t>(i)]);
+    else
+      finish_tile(task_, box, tile.codes(), tile.saturated(), tile.zeros(), report_, gains[static_cast<std::size_t>(i)]);
+  }
+  report_.seconds["write"] += writing.seconds();
 }
 
 }  // namespace
 
 void quantize_by_gram(const LayerTask& task, const std::vector<double>& quantized_bounds,
                       const std::vector<double>& analog_bounds, RankReport& report) {
-  const LayerRows rows(task.graph, task.layer, task.inputs);
-  Products products;
-  task.comm.agree([&] {
-    products = start_products(task, rows, quantized_bounds, analog_bounds);
-    add_rows(task, rows, products, report);
-  });
-  Stopwatch summing;
-  RankReducer reducer(task.comm);
-  for (quant::GramProducts& product : products) {
-    product.finish(reducer);
-    report.dead_inputs += product.dead_count();
-    const std::span<const double> sums = product.column_sums();
-    report.column_sums.emplace_back(sums.begin(), sums.end());
-  }
-  report.seconds["sum"] += summing.seconds();
-  Problems problems;
-  Stopwatch factoring;
-  for (quant::GramProducts& product : products) {
-    std::vector<Index> order;
-    if (task.layer.orders_by_activation) order = product.order_by_norm();
-    problems.push_back({product, std::move(order), {}});
-    if (task.layer.diffuses) problems.back().factor = make_factor(task, product);
-  }
-  if (task.layer.diffuses) report.seconds["factor"] += factoring.seconds();
-  if (task.alphabets.candidates.size() > 1) {
-    const LayerPlan& layer = task.layer;
-    CandidateScores scores(layer.channelwise ? layer.problems / layer.groups : 1, layer.neurons,
-                           task.alphabets.candidates.size());
-    task.comm.agree([&] { score_tiles(task, problems, scores, report); });
-    task.alphabets.choose(scores.choose(task.comm, layer.searches_layer));
-  }
-  task.comm.agree([&] { run_tiles(task, problems, report); });
+  GramRun(task, report).run(quantized_bounds, analog_bounds);
 }
 
 }  // namespace gpfq::job

@@ -129,8 +129,15 @@ std::string position_text(const std::vector<TileRecord>& records, Index inputs) 
 std::string resume_text(const Checkpoint& state, const JobPlan& plan, int ranks) {
   const std::vector<const LayerPlan*> layers = plan.quantized_layers();
   std::string text = fmt::format("resumed after layer {} of {}", state.layers.size(), layers.size());
-  if (state.layers.size() < layers.size() && !(state.progress.tiles.empty() && state.progress.report.tiles.empty())) {
+  const LayerProgress& progress = state.progress;
+  const bool has_begun = !progress.tiles.empty() || !progress.report.tiles.empty() || !progress.sums.done.empty();
+  if (state.layers.size() < layers.size() && has_begun) {
     const LayerPlan& layer = *layers[state.layers.size()];
+    Index chunks = 0;
+    for (const auto& [begin, end] : progress.sums.done) chunks += end - begin;
+    if (chunks > 0)
+      text += fmt::format(", in '{}' with {} of {} rows in its sums", layer.name,
+                          std::min(layer.path.samples, chunks * layer.path.sample_chunk), layer.path.samples);
     text += fmt::format(", in '{}' with {} of {} tiles finished", layer.name, state.progress.report.tiles.size(),
                         layer.tile_count());
     if (!state.progress.tiles.empty()) text += " and " + position_text(state.progress.tiles, layer.path.inputs);

@@ -113,6 +113,14 @@ void GramProducts::add(const float* Xq, const float* X, Index rows, Index stride
   }
 }
 
+std::vector<std::span<std::int64_t>> GramProducts::raw_sums() {
+  std::vector<std::span<std::int64_t>> pieces;
+  for (std::vector<FixedPointSum>* sums : {&G_sums_, &C_sums_})
+    for (FixedPointSum& sum : *sums) pieces.push_back(sum.raw());
+  if (columns_) pieces.push_back(columns_->raw());
+  return pieces;
+}
+
 void GramProducts::finish(RowReducer& reducer) {
   const auto turn = [&](std::vector<FixedPointSum>& sums, Panels& numbers) {
     numbers.clear();

@@ -37,6 +37,8 @@ class GramProducts {
   /// Adds a chunk of rows. Columns lie `stride` apart (a multiple of 16, `rows` too; padding is zero).
   /// Cost: 2·rows·N² flops (half of it where X = Xq).
   void add(const float* Xq, const float* X, Index rows, Index stride, int threads);
+  /// The sums so far, in pieces, the same pieces on all ranks: integers, to be added over ranks and to be kept.
+  [[nodiscard]] std::vector<std::span<std::int64_t>> raw_sums();
   /// Sums over the rows of all ranks and turns them into numbers; the sums' memory is given back.
   void finish(RowReducer& reducer);
   /// Puts the inputs, of whole products, in the order of falling ‖Xq_t‖, those of equal norm as they are.

@@ -63,6 +63,8 @@ class ColumnSums {
   /// @param bounds  max|x| of each column over all rows   @param samples  rows of all ranks
   ColumnSums(std::span<const double> bounds, Index samples);
   void add(Index column, const float* values, Index rows);
+  /// The sums so far, for addition over ranks.
+  [[nodiscard]] std::span<std::int64_t> raw() { return sums_; }
   /// Sums over the rows of all ranks.
   [[nodiscard]] std::vector<double> finish(RowReducer& reducer);
 

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "job/gram_rows.hpp"
+
+#include <algorithm>
+
+#include "gpfq/base/parallel.hpp"
+#include "gpfq/base/system.hpp"
+
+namespace gpfq::job {
+namespace {
+
+// Columns of patches that a thread makes at a time.
+constexpr Index columns_per_piece = 32;
+
+/// Columns of a problem for one chunk, in both networks.
+struct ChunkColumns {
+  AlignedBuffer<float> quantized;
+  AlignedBuffer<float> analog;
+};
+
+ChunkColumns make_columns(const LayerPlan& layer, Index stride) {
+  ChunkColumns columns;
+  columns.quantized = AlignedBuffer<float>(stride * layer.path.inputs);
+  if (!layer.path.shared) columns.analog = AlignedBuffer<float>(stride * layer.path.inputs);
+  return columns;
+}
+
+void extract_both(const LayerTask& task, const LayerRows& rows, const LayerRows::Window& window, Index problem,
+                  Index chunk, int threads, Index stride, ChunkColumns& columns) {
+  const bool shared = task.layer.path.shared;
+  const net::Batch& quantized = shared ? window.analog : window.quantized;
+  const Index inputs = task.layer.path.inputs;
+  const Index pieces = ceil_div(inputs, columns_per_piece);
+  parallel_for(pieces * (shared ? 1 : 2), threads, [&](Index piece) {
+    const bool is_quantized = piece < pieces;
+    const Index begin = piece % pieces * columns_per_piece;
+    const Range range{begin, std::min(inputs, begin + columns_per_piece)};
+    float* out = (is_quantized ? columns.quantized : columns.analog).data() + begin * stride;
+    rows.extract(window, is_quantized ? quantized : window.analog, problem, chunk, range, out, stride);
+  });
+}
+
+/// Adds one chunk to all problems: threads share the one problem's panels, or each takes problems of its own.
+void add_chunk(const LayerTask& task, const LayerRows& rows, const LayerRows::Window& window, Index chunk, int threads,
+               Products& products) {
+  const LayerPlan& layer = task.layer;
+  const Index stride = round_up(rows.rows_of(chunk).size(), alignment_floats);
+  const auto add = [&](Index problem, int own_threads) {
+    ChunkColumns columns = make_columns(layer, stride);
+    extract_both(task, rows, window, problem, chunk, own_threads, stride, columns);
+    products[static_cast<std::size_t>(problem)].add(columns.quantized.data(), columns.analog.data(), stride, stride,
+                                                    own_threads);
+  };
+  if (layer.problems == 1) return add(0, threads);
+  parallel_for(layer.problems, threads, [&](Index problem) { add(problem, 1); });
+}
+
+}  // namespace
+
+Products start_products(const LayerTask& task, const LayerRows& rows, const std::vector<double>& quantized_bounds,
+                        const std::vector<double>& analog_bounds) {
+  const LayerPlan& layer = task.layer;
+  Products products;
+  for (Index problem = 0; problem < layer.problems; ++problem) {
+    std::vector<double> quantized;
+    std::vector<double> analog;
+    for (Index t = 0; t < layer.path.inputs; ++t) {
+      const auto channel = static_cast<std::size_t>(rows.channel_of(problem, t));
+      quantized.push_back(quantized_bounds[channel]);
+      analog.push_back(analog_bounds[channel]);
+      if (std::max(quantized.back(), analog.back()) > largest_usable_input)
+        throw_input("layer '{}': channel {} of its inputs reaches {:g}, expected finite activations below 1e15",
+                    layer.name, channel, std::max(quantized.back(), analog.back()));
+    }
+    products.emplace_back(layer.gram_extent());
+    products.back().start(quantized, analog, layer.path.samples);
+  }
+  return products;
+}
+
+void add_chunks(const LayerTask& task, const LayerRows& rows, Range chunks, int threads, Products& products,
+                RankReport& report) {
+  const Stopwatch reading;
+  const LayerRows::Window window = rows.read_window(chunks);
+  report.seconds["read"] += reading.seconds();
+  const Stopwatch adding;
+  for (Index chunk = chunks.begin; chunk < chunks.end; ++chunk) add_chunk(task, rows, window, chunk, threads, products);
+  report.seconds["products"] += adding.seconds();
+}
+
+}  // namespace gpfq::job

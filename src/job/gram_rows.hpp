@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rows of a layer on their way into the sums of its Gram form.
+#pragma once
+
+#include <vector>
+
+#include "gpfq/quant/gram_path.hpp"
+#include "job/layer_path.hpp"
+
+namespace gpfq::job {
+
+/// Products of all problems of a layer.
+using Products = std::vector<quant::GramProducts>;
+
+/// Empty sums. @param quantized_bounds, analog_bounds  max|x| per channel (feature) of the layer's inputs
+/// @throws Error (input) naming layer and channel whose inputs are not finite or too large
+[[nodiscard]] Products start_products(const LayerTask& task, const LayerRows& rows,
+                                      const std::vector<double>& quantized_bounds,
+                                      const std::vector<double>& analog_bounds);
+
+/// Reads the rows of some chunks and adds them. @param threads  at work at once
+void add_chunks(const LayerTask& task, const LayerRows& rows, Range chunks, int threads, Products& products,
+                RankReport& report);
+
+}  // namespace gpfq::job
