@@ -40,4 +40,20 @@ int ShardPlan::owner(Index piece) const {
   return static_cast<int>(piece < boundary ? piece / (share + 1) : longer + (piece - boundary) / share);
 }
 
+std::span<const Index> share_of(const std::vector<Index>& items, int rank, int ranks) {
+  const Range mine = ShardPlan(static_cast<Index>(items.size()), 1, ranks).pieces_of(rank);
+  return std::span(items).subspan(static_cast<std::size_t>(mine.begin), static_cast<std::size_t>(mine.size()));
+}
+
+std::vector<Range> runs_of(std::span<const Index> items, Index length) {
+  std::vector<Range> runs;
+  for (const Index item : items) {
+    if (!runs.empty() && runs.back().end == item && runs.back().size() < length)
+      ++runs.back().end;
+    else
+      runs.push_back({item, item + 1});
+  }
+  return runs;
+}
+
 }  // namespace gpfq

@@ -98,6 +98,29 @@ struct SumsRecord {
   }
 };
 
+/// A unit of samples that went through a layer, or through what is before the first one.
+struct UnitRecord {
+  double difference = 0;  ///< its part of LayerError
+  double reference = 0;
+  std::vector<std::string> digests;  ///< of what is stored of it, by tensor in the order of their nodes and networks
+
+  template <class Archive>
+  void serialize(Archive& archive, unsigned /*version*/) {
+    archive& difference& reference& digests;
+  }
+};
+
+/// Samples on their way to the next cut.
+struct PropagationRecord {
+  std::map<Index, UnitRecord> units;        ///< done
+  std::vector<std::vector<double>> bounds;  ///< of them, by tensor
+
+  template <class Archive>
+  void serialize(Archive& archive, unsigned /*version*/) {
+    archive& units& bounds;
+  }
+};
+
 /// The layer at work.
 struct LayerProgress {
   RankReport report;                           ///< its finished tiles; seconds and bytes so far
@@ -106,10 +129,15 @@ struct LayerProgress {
   std::vector<TileRecord> tiles;               ///< begun, not finished
   PathKnowledge known;
   SumsRecord sums;
+  bool is_quantized = false;  ///< all tiles are finished, and what follows stands
+  std::vector<float> radius;  ///< per neuron, as written to the result
+  std::vector<float> step;
+  std::vector<float> bias;    ///< where it was corrected
+  PropagationRecord propagation;
 
   template <class Archive>
   void serialize(Archive& archive, unsigned /*version*/) {
-    archive& report& units& bounds[0] & bounds[1] & tiles& known& sums;
+    archive& report& units& bounds[0] & bounds[1] & tiles& known& sums& is_quantized& radius& step& bias& propagation;
   }
 };
 

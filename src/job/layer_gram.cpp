@@ -76,24 +76,6 @@ std::vector<double> sweep_tile(const LayerTask& task, const Problem& problem, qu
   return gains;
 }
 
-/// Items cut into runs of consecutive ones, of at most `length` each.
-std::vector<Range> runs_of(std::span<const Index> items, Index length) {
-  std::vector<Range> runs;
-  for (const Index item : items) {
-    if (!runs.empty() && runs.back().end == item && runs.back().size() < length)
-      ++runs.back().end;
-    else
-      runs.push_back({item, item + 1});
-  }
-  return runs;
-}
-
-/// This rank's share of a list that all ranks have.
-std::span<const Index> share_of(const mpi::Communicator& comm, const std::vector<Index>& items) {
-  const Range mine = ShardPlan(static_cast<Index>(items.size()), 1, comm.size()).pieces_of(comm.rank());
-  return std::span(items).subspan(static_cast<std::size_t>(mine.begin), static_cast<std::size_t>(mine.size()));
-}
-
 /// The Gram form of one layer on one rank.
 class GramRun {
  public:
@@ -159,7 +141,7 @@ void GramRun::for_steps(Index steps, const std::function<void(Index)>& step, con
 
 void GramRun::add_rows() {
   const std::vector<Index> missing = missing_chunks(resumed_.sums, task_.layer.path.chunk_total());
-  const std::vector<Range> windows = runs_of(share_of(task_.comm, missing), shares_.window_chunks);
+  const std::vector<Range> windows = runs_of(share_of(missing, task_.comm.rank(), task_.comm.size()), shares_.window_chunks);
   std::map<Index, Index> added;
   const auto save = [&] { save_sums(task_, products_, added, report_); };
   const auto add = [&](Index index) {
@@ -223,7 +205,7 @@ void GramRun::search() {
     CandidateScores scores(channels, layer.neurons, candidates);
     if (!known_.scores.empty()) scores.restore(known_.scores);
     const std::vector<Index> left = tiles_without(known_.scored);
-    const std::span<const Index> mine = share_of(task_.comm, left);
+    const std::span<const Index> mine = share_of(left, task_.comm.rank(), task_.comm.size());
     TileRows shared_rows(task_, report_);
     Index done = 0;
     const auto score = [&](Index index) {
@@ -265,7 +247,7 @@ void GramRun::run_tiles() {
   std::vector<Index> done;
   for (const TileReport& tile : resumed_.report.tiles) done.push_back(tile.first_neuron / task_.layer.tile_width);
   const std::vector<Index> left = tiles_without(done);
-  const std::vector<Range> waves = runs_of(share_of(task_.comm, left), shares_.tiles);
+  const std::vector<Range> waves = runs_of(share_of(left, task_.comm.rank(), task_.comm.size()), shares_.tiles);
   TileRows shared_rows(task_, report_);
   const auto save = [&] {
     if (task_.layer.problems == 1) save_gram_tiles(task_, known_, report_);

@@ -34,6 +34,10 @@ void raise_bounds(const net::Batch& batch, std::vector<double>& bounds) {
     }
 }
 
+std::string digest_of(const float* values, Index count) {
+  return sha256(values, count * static_cast<Index>(sizeof(float)));
+}
+
 net::Batch copy_of(const net::Batch& batch) {
   net::Batch copy(batch.samples, batch.shape);
   std::copy_n(batch.values.data(), batch.values.size(), copy.values.data());
@@ -52,8 +56,7 @@ Propagation::Propagation(const mpi::Communicator& comm, const net::Graph& graph,
       analog_(analog),
       quantized_(quantized),
       store_(store),
-      checkpointer_(checkpointer),
-      shard_(plan.samples, plan.sample_unit, comm.size()) {
+      checkpointer_(checkpointer) {
   options_.sample_chunk = plan.sample_chunk;
   options_.neuron_tile = plan.neuron_tile;
   options_.threads = config.threads;
@@ -126,7 +129,7 @@ void Propagation::load_inputs(const LayerPlan& layer, const InputReader& read) {
   for (const Network network : networks_of(node)) {
     create(node, network);
     std::vector<double>& bounds = bounds_[{node, network}];
-    std::vector<std::string>& digests = unit_digests_[{node, network}];
+    std::map<Index, std::string>& digests = unit_digests_[{node, network}];
     comm_.agree([&] {
       AlignedBuffer<float> values(std::min(shares.inputs, mine.size()) * plan_.samples);
       for (Index begin = mine.begin; begin < mine.end; begin += shares.inputs) {
@@ -142,11 +145,10 @@ void Propagation::load_inputs(const LayerPlan& layer, const InputReader& read) {
 
 /// Bounds of some inputs and digests of their units. @param values  inputs × samples
 void Propagation::measure_inputs(Range inputs, Index unit, const float* values, std::vector<double>& bounds,
-                                 std::vector<std::string>& digests) const {
+                                 std::map<Index, std::string>& digests) const {
   const Index samples = plan_.samples;
   const Index units = ceil_div(inputs.size(), unit);
-  const std::size_t done = digests.size();
-  digests.resize(done + static_cast<std::size_t>(units));
+  std::vector<std::string> of_units(static_cast<std::size_t>(units));
   parallel_for(units, config_.threads, [&](Index index) {
     const Range part{index * unit, std::min(inputs.size(), (index + 1) * unit)};
     for (Index t = part.begin; t < part.end; ++t) {
@@ -154,20 +156,22 @@ void Propagation::measure_inputs(Range inputs, Index unit, const float* values, 
       for (Index i = 0; i < samples; ++i) largest = std::max(largest, std::abs(values[t * samples + i]));
       bounds[static_cast<std::size_t>(inputs.begin + t)] = largest;
     }
-    digests[done + static_cast<std::size_t>(index)] =
+    of_units[static_cast<std::size_t>(index)] =
         sha256(values + part.begin * samples, part.size() * samples * static_cast<Index>(sizeof(float)));
   });
+  for (Index index = 0; index < units; ++index)
+    digests[inputs.begin / unit + index] = std::move(of_units[static_cast<std::size_t>(index)]);
 }
 
 LayerError Propagation::advance(const LayerPlan& layer, bool keep) {
   const int next_cut = layer.next_cut;
   const int input = graph_.node(layer.node).inputs.front();
-  std::vector<double> partial;  // of this rank's chunks: difference, reference, difference, ...
+  errors_.clear();
   const auto run = [&](Range samples, net::LiveBatches& analog, net::LiveBatches& quantized) {
     load(samples, layer.node, analog, quantized);
     net::Batch V = net::linear_output(graph_, layer.node, analog.at(input), analog_, options_);
     net::Batch Vq = net::linear_output(graph_, layer.node, quantized.at(input), quantized_, options_);
-    measure(V, Vq, partial);
+    measure(samples, V, Vq);
     if (!keep) return;
     net::add_bias(graph_, layer.node, V, analog_);
     net::add_bias(graph_, layer.node, Vq, quantized_);
@@ -177,12 +181,12 @@ LayerError Propagation::advance(const LayerPlan& layer, bool keep) {
     net::run_nodes(graph_, layer.node + 1, next_cut, quantized, quantized_, options_);
   };
   store_cut(layer.node, keep ? next_cut : -1, run);
+  std::map<Index, std::array<double, 2>> all;
+  for (const auto& of_rank : comm_.gather(errors_)) all.insert(of_rank.begin(), of_rank.end());
   LayerError error;
-  for (const std::vector<double>& of_rank : comm_.gather(partial)) {
-    for (std::size_t i = 0; i + 1 < of_rank.size(); i += 2) {
-      error.difference += of_rank[i];
-      error.reference += of_rank[i + 1];
-    }
+  for (const auto& [unit, parts] : all) {
+    error.difference += parts[0];
+    error.reference += parts[1];
   }
   return error;
 }
@@ -197,7 +201,7 @@ void Propagation::load(Range samples, int cut, net::LiveBatches& analog, net::Li
 }
 
 /// One pair of sums per unit of samples, so that the total does not depend on who had which units.
-void Propagation::measure(const net::Batch& analog, const net::Batch& quantized, std::vector<double>& partial) const {
+void Propagation::measure(Range samples, const net::Batch& analog, const net::Batch& quantized) {
   const Index size = analog.sample_size();
   for (Index begin = 0; begin < analog.samples; begin += plan_.sample_unit) {
     const Index end = std::min(analog.samples, begin + plan_.sample_unit);
@@ -209,13 +213,12 @@ void Propagation::measure(const net::Batch& analog, const net::Batch& quantized,
       difference += d * d;
       reference += v * v;
     }
-    partial.push_back(difference);
-    partial.push_back(reference);
+    errors_[(samples.begin + begin) / plan_.sample_unit] = {difference, reference};
   }
 }
 
 void Propagation::write_batch(int node, Network network, Range samples, const net::Batch* batch) {
-  std::vector<std::string>& digests = unit_digests_[{node, network}];
+  std::map<Index, std::string>& digests = unit_digests_[{node, network}];
   const net::Batch nothing;
   comm_.agree([&] {
     if (batch == nullptr) return;
@@ -223,14 +226,14 @@ void Propagation::write_batch(int node, Network network, Range samples, const ne
     const Index size = batch->sample_size();
     raise_bounds(*batch, bounds_[{node, network}]);
     const Index units = ceil_div(batch->samples, plan_.sample_unit);
-    const std::size_t done = digests.size();
-    digests.resize(done + static_cast<std::size_t>(units));
+    std::vector<std::string> of_units(static_cast<std::size_t>(units));
     parallel_for(units, config_.threads, [&](Index unit) {
       const Index begin = unit * plan_.sample_unit;
       const Index count = std::min(plan_.sample_unit, batch->samples - begin);
-      digests[done + static_cast<std::size_t>(unit)] =
-          sha256(batch->values.data() + begin * size, count * size * static_cast<Index>(sizeof(float)));
+      of_units[static_cast<std::size_t>(unit)] = digest_of(batch->values.data() + begin * size, count * size);
     });
+    for (Index unit = 0; unit < units; ++unit)
+      digests[samples.begin / plan_.sample_unit + unit] = std::move(of_units[static_cast<std::size_t>(unit)]);
   });
   store_.write(node, network, samples.begin, batch == nullptr ? nothing : *batch);
 }
@@ -238,46 +241,100 @@ void Propagation::write_batch(int node, Network network, Range samples, const ne
 /// Runs `wave` over this rank's samples; at a cut >= 0 stores what is live there and drops what was live at `first`.
 void Propagation::store_cut(int first, int cut, const Wave& wave) {
   const std::vector<int> live = cut < 0 ? std::vector<int>() : net::live_at(graph_, cut);
-  const auto keeps = [&](int node) { return node < first && first > 0; };
-  for (const int node : live)
-    if (!keeps(node))
-      for (const Network network : networks_of(node))
-        create(node, network);
-
+  std::vector<Tensor> tensors;
+  for (const int node : live) {
+    if (node < first && first > 0) continue;  // stays as it is
+    for (const Network network : networks_of(node)) tensors.emplace_back(node, network);
+  }
+  for (const auto& [node, network] : tensors) grow(node, network);
+  const std::vector<Index> units = restore_units(tensors);
   const int last = cut < 0 ? first + 1 : cut;
   const Index wave_samples = samples_per_wave(plan_, graph_, first, last, config_.memory_per_rank);
-  const Range mine = shard_.items_of(comm_.rank());
-  const Index rounds = ceil_div(shard_.most_pieces() * plan_.sample_unit, wave_samples);
+  const std::vector<Range> runs =
+      runs_of(share_of(units, comm_.rank(), comm_.size()), wave_samples / plan_.sample_unit);
+  const Index rounds = comm_.max(static_cast<Index>(runs.size()));
   for (Index round = 0; round < rounds; ++round) {
-    const Index begin = std::min(mine.end, mine.begin + round * wave_samples);
-    const Range samples{begin, std::min(mine.end, begin + wave_samples)};
+    if (round > 0 && checkpointer_.is_due()) {
+      save_units(tensors);
+      checkpointer_.stop_if_asked();
+    }
+    Range samples;
+    if (round < static_cast<Index>(runs.size())) {
+      const Range& run = runs[static_cast<std::size_t>(round)];
+      samples = {run.begin * plan_.sample_unit, std::min(plan_.samples, run.end * plan_.sample_unit)};
+    }
     net::LiveBatches analog;
     net::LiveBatches quantized;
     options_.first_sample = samples.begin;
     comm_.agree([&] {
       if (!samples.empty()) wave(samples, analog, quantized);
     });
-    for (const int node : live) {
-      if (keeps(node)) continue;
-      for (const Network network : networks_of(node)) {
-        net::LiveBatches& batches = network == Network::analog ? analog : quantized;
-        write_batch(node, network, samples, samples.empty() ? nullptr : &batches.at(node));
-      }
+    for (const auto& [node, network] : tensors) {
+      net::LiveBatches& batches = network == Network::analog ? analog : quantized;
+      write_batch(node, network, samples, samples.empty() ? nullptr : &batches.at(node));
     }
   }
-  for (const int node : live) {
-    if (keeps(node)) continue;
-    for (const Network network : networks_of(node)) finish_tensor(node, network);
-  }
+  for (const auto& [node, network] : tensors) finish_tensor(node, network);
   if (first > 0) drop_read(first, live);
+}
+
+/// What an earlier run has done is compared with its digests, and root's from here on. @returns units left to do
+std::vector<Index> Propagation::restore_units(const std::vector<Tensor>& tensors) {
+  const PropagationRecord& record = checkpointer_.state().progress.propagation;
+  std::vector<Index> done;
+  std::vector<Index> left;
+  for (Index unit = 0; unit < ceil_div(plan_.samples, plan_.sample_unit); ++unit)
+    (record.units.count(unit) != 0 ? done : left).push_back(unit);
+  comm_.agree([&] {
+    for (const Index unit : share_of(done, comm_.rank(), comm_.size())) {
+      const std::vector<std::string>& digests = record.units.at(unit).digests;
+      const Index first = unit * plan_.sample_unit;
+      const Index count = std::min(plan_.sample_unit, plan_.samples - first);
+      for (std::size_t i = 0; i < tensors.size(); ++i) {
+        const auto& [node, network] = tensors[i];
+        const net::Batch batch = store_.read_samples(node, network, first, count);
+        if (i >= digests.size() || digest_of(batch.values.data(), batch.values.size()) != digests[i])
+          throw_input("stored activations of '{}' are damaged: samples {} to {} are not those of the checkpoint",
+                      graph_.node(node).name, first, first + count - 1);
+      }
+    }
+  });
+  if (!comm_.is_root()) return left;
+  for (const Index unit : done) {
+    const UnitRecord& of = record.units.at(unit);
+    errors_[unit] = {of.difference, of.reference};
+    for (std::size_t i = 0; i < tensors.size(); ++i) unit_digests_[tensors[i]][unit] = of.digests[i];
+  }
+  for (std::size_t i = 0; i < std::min(tensors.size(), record.bounds.size()); ++i) bounds_[tensors[i]] = record.bounds[i];
+  return left;
+}
+
+/// Puts on disk which samples are done. Collective.
+void Propagation::save_units(const std::vector<Tensor>& tensors) {
+  PropagationRecord record;
+  for (const auto& of_rank : comm_.gather(errors_))
+    for (const auto& [unit, parts] : of_rank) {
+      record.units[unit].difference = parts[0];
+      record.units[unit].reference = parts[1];
+    }
+  for (const Tensor& tensor : tensors) {
+    store_.flush(tensor.first, tensor.second);
+    comm_.max(record.bounds.emplace_back(bounds_.at(tensor)));
+    for (const auto& of_rank : comm_.gather(unit_digests_[tensor]))
+      for (const auto& [unit, digest] : of_rank) record.units[unit].digests.push_back(digest);
+  }
+  if (comm_.is_root()) checkpointer_.state().progress.propagation = std::move(record);
+  checkpointer_.save();
 }
 
 /// A tensor that all ranks have written becomes readable; its bounds and its digest are known.
 void Propagation::finish_tensor(int node, Network network) {
   store_.flush(node, network);
   comm_.max(bounds_[{node, network}]);
+  std::map<Index, std::string> by_unit;
+  for (const auto& part : comm_.gather(unit_digests_[{node, network}])) by_unit.insert(part.begin(), part.end());
   std::vector<std::string> all;
-  for (const auto& part : comm_.gather(unit_digests_[{node, network}])) all.insert(all.end(), part.begin(), part.end());
+  for (const auto& [unit, digest] : by_unit) all.push_back(digest);
   digests_[{node, network}] = sha256_of_digests(all);
   whole_.insert({node, network});
 }
@@ -311,7 +368,7 @@ std::unique_ptr<OutputCollector> Propagation::collect(const LayerPlan& layer, bo
   return outputs;
 }
 
-/// A tensor that tiles write their parts of: a new one, or one that an earlier run began.
+/// A tensor that is written part by part: a new one, or one that an earlier run began.
 void Propagation::grow(int node, Network network) {
   std::vector<TensorRecord>& known = checkpointer_.state().tensors;
   const auto found = std::find_if(known.begin(), known.end(), [&](const TensorRecord& record) {
@@ -320,7 +377,7 @@ void Propagation::grow(int node, Network network) {
   if (comm_.max(found == known.end() ? Index{0} : Index{1}) != 0) {
     const net::Node& of = graph_.node(node);
     store_.reopen(node, network, of.name, of.shape, plan_.samples, found->frame);
-    bounds_[{node, network}].assign(static_cast<std::size_t>(of.shape.front()), 0.0);
+    bounds_[{node, network}].assign(static_cast<std::size_t>(of.shape.empty() ? 1 : of.shape.front()), 0.0);
     return;
   }
   create(node, network);

@@ -2,6 +2,7 @@
 // Both networks' activations on their way from layer to layer, by all ranks, over samples.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <map>
 #include <memory>
@@ -33,11 +34,15 @@ class Propagation {
               const net::Parameters& analog, const net::Parameters& quantized, store::ActivationStore& store,
               Checkpointer& checkpointer);
 
-  /// Opens the whole tensors that the checkpoint names, and compares their values with its digests. Collective.
+  /// Opens the whole tensors that the checkpoint names, and compares their values with its digests. Others are opened
+  /// when their time comes. Collective.
   /// @throws Error (input) naming a file that is missing or damaged
   void restore();
   /// Brings the checkpoint's list of tensors up to date. Collective.
   void record() const;
+
+  /// True when a tensor stands: start() has been there.
+  [[nodiscard]] bool has_started() const { return !whole_.empty(); }
 
   /// Brings the calibration samples to the inputs of node `cut`. Collective.
   void start(const Samples& samples, int cut);
@@ -63,13 +68,16 @@ class Propagation {
   using Wave = std::function<void(Range samples, net::LiveBatches& analog, net::LiveBatches& quantized)>;
   void create(int node, store::Network network);
   void grow(int node, store::Network network);
+  using Tensor = std::pair<int, store::Network>;
   void store_cut(int first, int cut, const Wave& wave);
+  [[nodiscard]] std::vector<Index> restore_units(const std::vector<Tensor>& tensors);
+  void save_units(const std::vector<Tensor>& tensors);
   void drop_read(int first, const std::vector<int>& live);
   [[nodiscard]] std::vector<store::Network> networks_of(int node) const;
   void load(Range samples, int cut, net::LiveBatches& analog, net::LiveBatches& quantized) const;
-  void measure(const net::Batch& analog, const net::Batch& quantized, std::vector<double>& partial) const;
+  void measure(Range samples, const net::Batch& analog, const net::Batch& quantized);
   void measure_inputs(Range inputs, Index unit, const float* values, std::vector<double>& bounds,
-                      std::vector<std::string>& digests) const;
+                      std::map<Index, std::string>& digests) const;
   void finish_tensor(int node, store::Network network);
   void write_batch(int node, store::Network network, Range samples, const net::Batch* batch);
 
@@ -83,9 +91,9 @@ class Propagation {
   Checkpointer& checkpointer_;
   std::set<std::pair<int, store::Network>> whole_;  ///< tensors that stand
   net::PropagationOptions options_;
-  ShardPlan shard_;
   std::vector<bool> differs_;
-  std::map<std::pair<int, store::Network>, std::vector<std::string>> unit_digests_;  ///< of this rank, in order
+  std::map<std::pair<int, store::Network>, std::map<Index, std::string>> unit_digests_;  ///< of this rank, by unit
+  std::map<Index, std::array<double, 2>> errors_;  ///< of this rank, by unit of samples: difference, reference
   std::map<std::pair<int, store::Network>, std::vector<double>> bounds_;
   std::map<std::pair<int, store::Network>, std::string> digests_;                    ///< on root
 };

@@ -38,7 +38,8 @@ std::vector<store::QuantizedLayer> result_layers(const net::Graph& graph, const 
   std::vector<store::QuantizedLayer> layers;
   for (const LayerPlan* layer : plan.quantized_layers())
     layers.push_back({layer->name, graph.node(layer->node).source_name, layer->tensor,
-                      config.settings_for(layer->name).levels, graph.tensor_shape(layer->tensor)});
+                      config.settings_for(layer->name).levels, graph.tensor_shape(layer->tensor),
+                      layer->corrects_bias ? graph.node(layer->node).parameters.at("bias") : ""});
   return layers;
 }
 
@@ -74,7 +75,8 @@ class QuantizeJob {
   [[nodiscard]] const std::string& bias_of(const LayerPlan& layer) const {
     return model_->graph().node(layer.node).parameters.at("bias");
   }
-  RankReport quantize_shard(const LayerPlan& layer, const LayerSettings& settings, OutputCollector* outputs);
+  void quantize_shard(const LayerPlan& layer, const LayerSettings& settings, OutputCollector* outputs, RankReport& report);
+  void record_quantized(const LayerPlan& layer, bool hands_on_outputs, const RankReport& mine);
   void report_layer(const LayerPlan& layer, const RankReport& mine, const LayerError& error);
   void add_to_report(const LayerPlan& layer, const LayerRecord& record);
   void evaluate_networks();
@@ -130,18 +132,19 @@ std::string resume_text(const Checkpoint& state, const JobPlan& plan, int ranks)
   const std::vector<const LayerPlan*> layers = plan.quantized_layers();
   std::string text = fmt::format("resumed after layer {} of {}", state.layers.size(), layers.size());
   const LayerProgress& progress = state.progress;
+  const std::size_t units = progress.propagation.units.size();
   const bool has_begun = !progress.tiles.empty() || !progress.report.tiles.empty() || !progress.sums.done.empty();
   if (state.layers.size() < layers.size() && has_begun) {
     const LayerPlan& layer = *layers[state.layers.size()];
     Index chunks = 0;
     for (const auto& [begin, end] : progress.sums.done) chunks += end - begin;
+    text += fmt::format(", in '{}' with {} of {} tiles finished", layer.name, progress.report.tiles.size(), layer.tile_count());
+    if (!progress.tiles.empty()) text += " and " + position_text(progress.tiles, layer.path.inputs);
     if (chunks > 0)
-      text += fmt::format(", in '{}' with {} of {} rows in its sums", layer.name,
-                          std::min(layer.path.samples, chunks * layer.path.sample_chunk), layer.path.samples);
-    text += fmt::format(", in '{}' with {} of {} tiles finished", layer.name, state.progress.report.tiles.size(),
-                        layer.tile_count());
-    if (!state.progress.tiles.empty()) text += " and " + position_text(state.progress.tiles, layer.path.inputs);
+      text += fmt::format(" and {} of {} rows in its sums", std::min(layer.path.samples, chunks * layer.path.sample_chunk),
+                          layer.path.samples);
   }
+  if (units > 0) text += fmt::format(", {} samples propagated", std::min(plan.samples, static_cast<Index>(units) * plan.sample_unit));
   const double age = static_cast<double>(std::time(nullptr)) - static_cast<double>(state.time);
   return text + fmt::format("; the checkpoint is {:.0f} s old, after {:.1f} s of work on {} ranks (now {}), restart {}", age,
                             state.seconds, state.ranks, ranks, state.restarts);
@@ -213,6 +216,7 @@ void QuantizeJob::prepare() {
   comm_.agree([&] {
     if (!comm_.is_root()) return;
     const Config& config = session_.config();
+    checkpointer_.on_save([this] { workspace_->keep(); });
     workspace_->make_scratch(config.scratch, plan_.output_bytes, plan_.store_bytes + plan_.model_copy_bytes);
     scratch_ = workspace_->scratch().string();
     model_path = config.model.string();
@@ -285,8 +289,12 @@ void QuantizeJob::verify_codes() {
     if (state.layers.size() == plans.size()) return;
     const LayerPlan& layer = *plans[state.layers.size()];
     verify(layer, state.progress.report.tiles);
+    if (!comm_.is_root()) return;
     for (const TileReport& tile : state.progress.report.tiles)
-      if (comm_.is_root() && !tile.bias.empty()) result_->write_vector(bias_of(layer), tile.first_neuron, tile.bias);
+      if (!tile.bias.empty()) result_->write_vector(bias_of(layer), tile.first_neuron, tile.bias);
+    if (!state.progress.is_quantized) return;
+    result_->write_alphabets(layer.name, 0, state.progress.radius, state.progress.step);
+    if (!state.progress.bias.empty()) result_->write_vector(bias_of(layer), 0, state.progress.bias);
   });
   result_->flush();
 }
@@ -302,7 +310,8 @@ void QuantizeJob::start_activations() {
   store_ = std::make_unique<store::ActivationStore>(comm_, std::filesystem::path(scratch_) / "activations", is_resumed_);
   if (!config.has_network()) return;
   make_propagation(plan_);
-  if (is_resumed_) return propagation_->restore();
+  if (is_resumed_) propagation_->restore();
+  if (propagation_->has_started() || !checkpointer_.state().layers.empty()) return;
   std::unique_ptr<Samples> calibration;
   comm_.agree([&] {
     calibration = std::make_unique<Samples>(config.calibration, config.preprocess, model_->graph().node(0).shape);
@@ -319,7 +328,6 @@ void QuantizeJob::save() {
   if (comm_.is_root()) checkpointer_.state().scratch_peak_bytes = std::max(
       checkpointer_.state().scratch_peak_bytes, store_->peak_disk_bytes());
   checkpointer_.save();
-  if (comm_.is_root()) workspace_->keep();
   checkpointer_.stop_if_asked();
 }
 
@@ -360,9 +368,8 @@ void QuantizeJob::write_alphabets(const LayerPlan& layer, RankReport& report) {
   report.largest_radius = *largest;
 }
 
-RankReport QuantizeJob::quantize_shard(const LayerPlan& layer, const LayerSettings& settings, OutputCollector* outputs) {
-  RankReport report;
-  if (comm_.is_root()) report = checkpointer_.state().progress.report;  // of an earlier run
+void QuantizeJob::quantize_shard(const LayerPlan& layer, const LayerSettings& settings, OutputCollector* outputs,
+                                 RankReport& report) {
   Stopwatch radius;
   alphabets_ = find_alphabets(comm_, layer, settings, *model_);
   report.radius_fell_back = alphabets_.fell_back;
@@ -405,7 +412,27 @@ RankReport QuantizeJob::quantize_shard(const LayerPlan& layer, const LayerSettin
       correct_stored_bias(model_->graph(), layer, *model_, *result_, share, report.column_sums);
     });
   }
-  return report;
+}
+
+/// What the checkpoint tells of a layer from here on. Where its outputs are still to come, they begin from this.
+void QuantizeJob::record_quantized(const LayerPlan& layer, bool hands_on_outputs, const RankReport& mine) {
+  LayerProgress& progress = checkpointer_.state().progress;
+  const std::vector<RankReport> reports = comm_.gather(mine);
+  comm_.agree([&] {
+    if (!comm_.is_root()) return;
+    if (!hands_on_outputs) {
+      progress = {};
+      progress.report = merge_reports(reports);
+      progress.is_quantized = true;
+      checkpointer_.state().states.clear();
+    }
+    progress.radius = alphabets_.radius;
+    progress.step.clear();
+    for (const quant::Alphabet& alphabet : alphabets_.alphabets) progress.step.push_back(alphabet.step());
+    if (!layer.corrects_bias) return;
+    progress.bias.resize(static_cast<std::size_t>(layer.neurons));
+    result_->read_rows(bias_of(layer), 0, layer.neurons, progress.bias.data());
+  });
 }
 
 void QuantizeJob::run_layer(std::size_t index) {
@@ -423,9 +450,14 @@ void QuantizeJob::run_layer(std::size_t index) {
   const double load_seconds = loading.seconds();
   std::unique_ptr<OutputCollector> outputs;
   if (layer.path.keeps_outputs) outputs = propagation_->collect(layer, !is_last);
-  RankReport report = quantize_shard(layer, settings, outputs.get());
-  release_free_memory();
-  result_->flush();
+  RankReport report;
+  if (comm_.is_root()) report = checkpointer_.state().progress.report;  // of an earlier run
+  if (!checkpointer_.state().progress.is_quantized) {
+    quantize_shard(layer, settings, outputs.get(), report);
+    release_free_memory();
+    result_->flush();
+    record_quantized(layer, outputs != nullptr, report);
+  }
   log_.progress(fmt::format("layer {} of {}: '{}', propagating", index + 1, layers.size(), layer.name));
   const Stopwatch propagating;
   const LayerError error =
@@ -452,12 +484,9 @@ void QuantizeJob::report_layer(const LayerPlan& layer, const RankReport& mine, c
     record.reference = error.reference;
     record.analog_sha256 = propagation_->digest(input, store::Network::analog);
     record.quantized_sha256 = propagation_->digest(input, store::Network::quantized);
-    record.radius = alphabets_.radius;
-    for (const quant::Alphabet& alphabet : alphabets_.alphabets) record.step.push_back(alphabet.step());
-    if (layer.corrects_bias) {
-      record.bias.resize(static_cast<std::size_t>(layer.neurons));
-      result_->read_rows(bias_of(layer), 0, layer.neurons, record.bias.data());
-    }
+    record.radius = checkpointer_.state().progress.radius;
+    record.step = checkpointer_.state().progress.step;
+    record.bias = checkpointer_.state().progress.bias;
     add_to_report(layer, record);
     const LayerReport& report = report_.layers.back();
     log_.line(fmt::format("layer '{}': {} x {}, {} levels, relative error {}", layer.name, layer.neurons, layer.inputs,

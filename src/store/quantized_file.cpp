@@ -97,12 +97,13 @@ QuantizedFile::QuantizedFile(const mpi::Communicator& comm, std::filesystem::pat
 
 FileFrame QuantizedFile::frame() const {
   std::vector<FileRange> holes;
-  for (const QuantizedLayer& layer : layers_)
-    for (const char* name : {"/codes", "/radius", "/step"}) {
-      const hdf5::Handle dataset =
-          hdf5::open_dataset(file_.id(), "layers/" + layer.name + name, partial_path_.string());
-      holes.push_back(range_of(dataset.id()));
-    }
+  for (const QuantizedLayer& layer : layers_) {
+    std::vector<std::string> written;
+    for (const char* name : {"/codes", "/radius", "/step"}) written.push_back("layers/" + layer.name + name);
+    if (!layer.corrected_bias.empty()) written.push_back("tensors/" + layer.corrected_bias);
+    for (const std::string& name : written)
+      holes.push_back(range_of(hdf5::open_dataset(file_.id(), name, partial_path_.string()).id()));
+  }
   return take_frame(partial_path_, std::move(holes));
 }
 

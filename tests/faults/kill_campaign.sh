@@ -2,24 +2,37 @@
 # SPDX-License-Identifier: Apache-2.0
 # Runs that are killed (kill -9 of a rank or of mpirun) at random moments and resumed on other numbers of ranks until
 # they are done: each must end with the codes of the undisturbed run. The moments follow from the seed.
-# Usage: kill_campaign.sh PROGRAM [RUNS [SEED]]; mpirun's options in MPIRUN_FLAGS.
+# Usage: kill_campaign.sh PROGRAM LAYERS_JOB [RUNS [SEED]]; LAYERS_JOB writes a job without a network; mpirun's options in MPIRUN_FLAGS.
 set -uo pipefail
 program=$(realpath "$1")
-runs=${2:-6}
-RANDOM=${3:-1}
+layers_job=$(realpath "$2")
+runs=${3:-6}
+RANDOM=${4:-1}
 most_attempts=60
 hang_seconds=60
-# The form whose layers can be left in the middle; little memory, so that there are waves. Runs take turns: a radius for
-# each neuron, or for the layer, which is searched for in a pass of its own.
-settings=(--set quantization.form=residual --set quantization.block=16 --set memory_per_rank=34MiB
+# Runs take turns: residual form with little memory, so that there are waves, and a radius for each neuron or one for the
+# layer, which is searched for in a pass of its own; Gram form, with several chunks of rows.
+kinds=(neuron layer gram)
+residual=(--set quantization.form=residual --set quantization.block=16 --set memory_per_rank=34MiB
   --set quantization.radius.rule=search --set quantization.refine.sweeps=2)
-radii=(neuron layer)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
 fail() {
   echo "kill_campaign: $*" >&2
   exit 1
+}
+
+# choose KIND: sets `config` and `settings`.
+choose() {
+  config=$folder/demo/digits.json
+  case $1 in
+    gram)
+      config=$folder/layers/job.json
+      settings=(--set quantization.form=gram --set memory_per_rank=72MiB)
+      ;;
+    *) settings=("${residual[@]}" --set quantization.radius.per="$1") ;;
+  esac
 }
 
 # launch RANKS OPTIONS...: mpirun in the background; its process in $job.
@@ -59,7 +72,7 @@ run_killed() {
   output=$folder/run$1
   local attempt ranks=3
   for ((attempt = 1; attempt <= most_attempts; ++attempt)); do
-    launch "$ranks" --resume --set quantization.radius.per="$radius" --set "checkpoint_seconds=$((RANDOM % 2)).$((RANDOM % 3))"
+    launch "$ranks" --resume --set "checkpoint_seconds=$((RANDOM % 2)).$((RANDOM % 3))"
     # Up to the length of an undisturbed run and a bit, in milliseconds: later attempts are left alone more often.
     local moment=$((RANDOM * 32768 + RANDOM))
     moment=$((moment % (whole_ms * (3 + attempt) / 3)))
@@ -81,21 +94,24 @@ run_killed() {
 }
 
 "$program" demo --out "$folder/demo" >/dev/null || fail "no sample"
-config=$folder/demo/digits.json
-declare -A hashes
-for radius in "${radii[@]}"; do
-  output=$folder/undisturbed-$radius
+"$layers_job" "$folder/layers" 2 12000 || fail "no job"
+declare -A hashes lengths
+for kind in "${kinds[@]}"; do
+  choose "$kind"
+  output=$folder/undisturbed-$kind
   begun=$(date +%s%N)
-  launch 3 --set quantization.radius.per="$radius"
+  launch 3
   wait_for_end
   ((status == 0)) || fail "the undisturbed run failed: $(cat "$folder/out")"
-  whole_ms=$((($(date +%s%N) - begun) / 1000000))
-  hashes[$radius]=$(hash_of "$output")
+  lengths[$kind]=$((($(date +%s%N) - begun) / 1000000))
+  hashes[$kind]=$(hash_of "$output")
 done
 kills=0
 for ((run = 1; run <= runs; ++run)); do
-  radius=${radii[run % 2]}
-  expected=${hashes[$radius]}
+  kind=${kinds[run % ${#kinds[@]}]}
+  choose "$kind"
+  expected=${hashes[$kind]}
+  whole_ms=${lengths[$kind]}
   run_killed "$run"
 done
-echo "kill_campaign: $runs of $runs runs ended as undisturbed after $kills kills (undisturbed: $whole_ms ms)"
+echo "kill_campaign: $runs of $runs runs ended as undisturbed after $kills kills (undisturbed: ${lengths[*]} ms)"

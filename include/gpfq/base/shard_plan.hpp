@@ -3,6 +3,9 @@
 // the ranks, only their owners do.
 #pragma once
 
+#include <span>
+#include <vector>
+
 #include "gpfq/base/types.hpp"
 
 namespace gpfq {
@@ -41,5 +44,11 @@ class ShardPlan {
   Index pieces_;
   int ranks_;
 };
+
+/// A rank's share of a list that all ranks have.
+[[nodiscard]] std::span<const Index> share_of(const std::vector<Index>& items, int rank, int ranks);
+
+/// Ascending numbers cut into runs of consecutive ones, of at most `length` each.
+[[nodiscard]] std::vector<Range> runs_of(std::span<const Index> items, Index length);
 
 }  // namespace gpfq

@@ -31,6 +31,7 @@ struct QuantizedLayer {
   std::string tensor;
   int levels = 0;
   Shape shape;  ///< of the codes, neurons first
+  std::string corrected_bias = {};  ///< a tensor that write_vector() changes; empty: none
 };
 
 /// True when `path` is a native model file.
