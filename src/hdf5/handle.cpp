@@ -324,8 +324,10 @@ DatasetInfo dataset_info(hid_t dataset, const std::string& where) {
   DatasetInfo info;
   info.type_class = H5Tget_class(type.id());
   info.element_bytes = static_cast<Index>(H5Tget_size(type.id()));
-  info.stored_bytes =
-      static_cast<Index>(std::min<hsize_t>(H5Dget_storage_size(dataset), static_cast<hsize_t>(size_of_file(dataset))));
+  const hsize_t stored = H5Dget_storage_size(dataset);
+  if (stored > static_cast<hsize_t>(size_of_file(dataset)))
+    throw_input("{}: a dataset claims to take {} bytes, the file has {}", where, stored, size_of_file(dataset));
+  info.stored_bytes = static_cast<Index>(stored);
   if (H5Sget_simple_extent_type(space.id()) == H5S_NULL) {
     info.shape = {0};
     return info;

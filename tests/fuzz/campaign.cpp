@@ -152,7 +152,7 @@ bool is_in_hdf5(const std::string& said) {
     if (!is_frame) continue;
     if (line.find("libhdf5") != std::string::npos) return true;
     const auto has = [&](const char* part) { return line.find(part) != std::string::npos; };
-    if (has("libc.so") || has("libasan") || has("libubsan") || has("libstdc++") || has("libm.so") || has("libz.so") ||
+    if (has("libc.so") || has("libasan") || has("libsanitizer") || has("__interceptor") || has("libubsan") || has("libstdc++") || has("libm.so") || has("libz.so") ||
         has("print_stack") || has("on_signal") || has("on_memory") || has("memory_watch.cpp") || has("campaign.cpp") ||
         has("malloc") || has("calloc") || has("realloc") || has("<unknown module>"))
       continue;
