@@ -8,12 +8,19 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/lib/setup.sh
 
 # What the tests of each label need beyond build and tests, as in setup.sh; installed with --with-cluster.
-slurm_needs=() # tests labelled slurm: daemons of a Slurm on this machine (slurm-wlm, munge)
-hosts_needs=() # tests labelled hosts: several hosts in network namespaces (iproute2)
+slurm_needs=( # tests labelled slurm: daemons of a Slurm on this machine
+  'slurm-wlm                  slurm          slurm           -'
+  'munge                      munge          munge           munged'
+  'environment-modules        modules        environment-modules modulecmd'
+)
+hosts_needs=( # tests labelled hosts: several hosts in network namespaces
+  'iproute2                   iproute2       iproute2        ip'
+  'procps                     procps         procps          pgrep'
+)
 
 # Labels left out: without --with-cluster, and of the pass with sanitizers (many ranks add time, not paths).
-cluster_labels='^(slurm|hosts|long)$'
-unsanitized_labels='^(install|data|slurm|hosts|long|bench.*|ranks([3-9]|[1-9][0-9]+))$'
+cluster_labels='^(slurm|hosts|long|campaign)$'
+unsanitized_labels='^(install|data|slurm|hosts|long|campaign|faults|bench.*|ranks([3-9]|[1-9][0-9]+))$'
 
 build_dir=build
 with_cluster=false
@@ -93,7 +100,7 @@ run_plain() {
     options+=(-DGPFQ_WARNINGS_AS_ERRORS=ON)
   fi
   if [[ $with_cluster == true ]]; then
-    left_out=
+    left_out='^campaign$'
   fi
   configure "$build_dir" Release "${options[@]}"
   build "$build_dir"

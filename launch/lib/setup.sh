@@ -28,6 +28,7 @@ build_needs=(
 test_needs=(
   'libgtest-dev               googletest     googletest      -'
   'libbenchmark-dev           benchmark      benchmark       -'
+  'shellcheck                 shellcheck     shellcheck      shellcheck'
 )
 
 missing_packages=()

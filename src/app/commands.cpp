@@ -6,6 +6,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstdlib>
 #include <map>
 #include <sstream>
 
@@ -17,6 +19,16 @@
 namespace gpfq::app {
 namespace {
 
+/// A finite number above zero. The parser's own check lets nan pass and names a bound of 300 digits.
+const CLI::Validator positive(
+    [](std::string& text) {
+      char* end = nullptr;
+      const double value = std::strtod(text.c_str(), &end);
+      const bool is_positive = !text.empty() && *end == '\0' && std::isfinite(value) && value > 0;
+      return is_positive ? std::string() : fmt::format("'{}' is not a positive number", text);
+    },
+    "POSITIVE");
+
 void add_config_options(CLI::App& command, Request& request) {
   command.add_option("--set", request.job.overrides, "key=value: overrides a config key (dotted); may be repeated")
       ->allow_extra_args(false);
@@ -25,7 +37,7 @@ void add_config_options(CLI::App& command, Request& request) {
 /// In place of what is measured here.
 void add_rate_options(CLI::App& command, job::GivenRates& rates) {
   const auto add = [&](const char* name, auto& value, const char* help) {
-    command.add_option(name, value, help)->check(CLI::PositiveNumber);
+    command.add_option(name, value, help)->check(positive);
   };
   add("--gflops", rates.gflops, "rate of a core, single-precision product (default: measured here, as all rates)");
   add("--memory-gb", rates.memory_gb, "memory copied by a node, GB/s");
@@ -37,7 +49,7 @@ void add_rate_options(CLI::App& command, job::GivenRates& rates) {
 /// A layer's shape, a cluster's rates and a design: no files.
 void add_scale_options(CLI::App& command, Request& request) {
   const auto add = [&](const char* name, auto& value, const char* help) {
-    command.add_option(name, value, help)->check(CLI::PositiveNumber)->capture_default_str();
+    command.add_option(name, value, help)->check(positive)->capture_default_str();
   };
   job::ScaleShape& shape = request.scale_shape;
   add("--inputs", shape.inputs, "N");
@@ -95,11 +107,12 @@ void add_commands(CLI::App& app, Request& request) {
 
   CLI::App* bench = app.add_subcommand("bench", "time a synthetic layer: mpirun -n P gpfq bench --inputs N ...");
   request.bench.shape = {4096, 4096, 4096};
-  bench->add_option("--inputs", request.bench.shape.inputs, "N")->check(CLI::PositiveNumber)->capture_default_str();
-  bench->add_option("--neurons", request.bench.shape.neurons, "n")->check(CLI::PositiveNumber)->capture_default_str();
-  bench->add_option("--samples", request.bench.shape.samples, "m")->check(CLI::PositiveNumber)->capture_default_str();
+  bench->add_option("--inputs", request.bench.shape.inputs, "N")->check(positive)->capture_default_str();
+  bench->add_option("--neurons", request.bench.shape.neurons, "n")->check(positive)->capture_default_str();
+  bench->add_option("--samples", request.bench.shape.samples, "m")->check(positive)->capture_default_str();
   bench->add_flag("--shared", request.bench.shape.shared, "both networks have the same inputs");
-  bench->add_option("--block", request.bench.shape.block, "inputs per block; 0 chooses")->check(CLI::NonNegativeNumber);
+  bench->add_option("--block", request.bench.shape.block, "inputs per block; 0 chooses")
+      ->check(CLI::Range(Index{0}, Index{1} << 50));
   bench->add_option("--levels", request.bench.levels, "levels of the alphabet")->check(CLI::Range(2, 256));
   bench->add_option("--threads", request.bench.threads, "threads per rank")->check(CLI::Range(1, 4096));
   bench->add_option("--memory-per-rank", request.bench.memory_per_rank, "as in a config")->capture_default_str();
@@ -109,7 +122,9 @@ void add_commands(CLI::App& app, Request& request) {
   CLI::App* quantize = app.add_subcommand("quantize", "quantize a network: mpirun -n P gpfq quantize CONFIG");
   quantize->add_option("CONFIG", request.job.config, "config (JSON)")->required();
   add_config_options(*quantize, request);
-  quantize->add_flag("--overwrite", request.job.overwrite, "replace a finished run in the output folder");
+  quantize->add_flag("--overwrite", request.job.overwrite, "replace what the output folder holds of another run");
+  quantize->add_flag("--resume", request.job.resume, "go on from the checkpoint in the output folder; afresh without one")
+      ->excludes("--overwrite");
   quantize->footer(job::config_help());
   quantize->callback(chosen(Command::quantize));
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Exit codes: 0 done; 2 bad arguments, config or input, one message from rank 0; 1 a fault.
+// Exit codes: 0 done; 2 bad arguments, config or input, one message from rank 0; 75 stopped on request with a
+// checkpoint; 1 a fault.
 #include <fmt/core.h>
 
 #include <cstdio>
@@ -9,6 +10,7 @@
 
 #include "app/commands.hpp"
 #include "gpfq/base/error.hpp"
+#include "gpfq/base/stop_request.hpp"
 #include "gpfq/base/system.hpp"
 
 namespace {
@@ -18,7 +20,19 @@ using gpfq::app::Request;
 constexpr int exit_input = 2;
 constexpr int exit_fault = 1;
 
-int exit_code(const gpfq::Error& error) { return error.kind() == gpfq::ErrorKind::input ? exit_input : exit_fault; }
+constexpr int exit_stopped = 75;
+
+int exit_code(const gpfq::Error& error) {
+  switch (error.kind()) {
+    case gpfq::ErrorKind::input:
+    case gpfq::ErrorKind::output:
+      return exit_input;
+    case gpfq::ErrorKind::stopped:
+      return exit_stopped;
+    default:
+      return exit_fault;
+  }
+}
 
 /// The build may use instructions that an old node lacks: say so instead of dying of them.
 bool processor_fits() {
@@ -99,6 +113,7 @@ int main(int argc, char** argv) {
   const gpfq::app::ParseResult parsed = gpfq::app::parse_command_line(argc, argv);
   if (parsed.exit_code >= 0) return end_before_work(parsed, argc, argv);
   if (!gpfq::app::needs_ranks(parsed.request.command)) return run_serially(parsed.request);
+  gpfq::catch_stop_requests();
   try {
     const gpfq::mpi::Environment environment(argc, argv);
     const gpfq::mpi::Communicator comm(MPI_COMM_WORLD);

@@ -70,7 +70,7 @@ void write_file_atomically(const std::filesystem::path& path, const std::string&
   if (code == 0 && ::rename(beside.c_str(), path.c_str()) != 0) code = errno;
   if (code != 0) {
     ::unlink(beside.c_str());
-    throw_input("cannot write {}: {}", path.string(), std::strerror(code));
+    throw_output("cannot write {}: {}", path.string(), std::strerror(code));
   }
 }
 

@@ -39,7 +39,7 @@ void read_strip(OpenWeight& weight, Index row, Index strip_rows) {
   const Shape& shape = weight.file->shape();
   weight.in_strip = {row, std::min(shape[1], row + strip_rows)};
   if (weight.strip.size() == 0) weight.strip = AlignedBuffer<float>(strip_rows * shape[0]);
-  weight.file->read_columns(row, weight.in_strip.size(), weight.strip.data());
+  weight.file->read_columns(row, weight.in_strip.size(), weight.file->shape()[0], weight.strip.data());
   check_finite(*weight.file, true, row, weight.in_strip.size(), weight.strip.data());
 }
 
@@ -75,18 +75,21 @@ void TensorFile::read_rows(Index first, Index count, float* out) const {
   if (count > 0) read_box({first, first + count}, {0, shape_[1]}, out);
 }
 
-void TensorFile::read_columns(Index first, Index count, float* out) const {
-  require(first >= 0 && count >= 0 && first + count <= shape_[1], "TensorFile::read_columns: out of range");
-  if (count == 0) return;
-  const Index rows = shape_[0];
+void TensorFile::read_columns(Index first, Index count, Index rows, float* out) const {
+  require(first >= 0 && count >= 0 && first + count <= shape_[1] && rows >= 0 && rows <= shape_[0],
+          "TensorFile::read_columns: out of range");
+  if (count == 0 || rows == 0) return;
+  constexpr Index square = 32;  // of a transposition that keeps to the cache
   const Index band = std::clamp<Index>(band_floats / count, 1, rows);
   std::vector<float> packed(static_cast<std::size_t>(band * count));
   for (Index begin = 0; begin < rows; begin += band) {
     const Range part{begin, std::min(rows, begin + band)};
     read_box(part, {first, first + count}, packed.data());
-    for (Index column = 0; column < count; ++column)
-      for (Index row = 0; row < part.size(); ++row)
-        out[column * rows + begin + row] = packed[static_cast<std::size_t>(row * count + column)];
+    for (Index left = 0; left < count; left += square)
+      for (Index top = 0; top < part.size(); top += square)
+        for (Index column = left; column < std::min(count, left + square); ++column)
+          for (Index row = top; row < std::min(part.size(), top + square); ++row)
+            out[column * rows + begin + row] = packed[static_cast<std::size_t>(row * count + column)];
   }
 }
 

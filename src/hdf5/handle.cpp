@@ -20,6 +20,9 @@ constexpr std::size_t header_attribute_bytes = 60000;
 // More names than this tell a reader of a message nothing.
 constexpr std::size_t listed_names = 12;
 
+/// HDF5 takes flock() on what it opens, which NFS and Lustre refuse on many clusters.
+bool is_lock_failure(const std::string& stack) { return stack.find("unable to lock") != std::string::npos; }
+
 [[noreturn]] void throw_with_stack(ErrorKind kind, const std::string& message) {
   const std::string stack = take_error_stack();
   throw Error(kind, stack.empty() ? message : fmt::format("{} (HDF5: {})", message, stack));
@@ -246,6 +249,7 @@ std::string take_error_stack() {
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, append, &line);
   H5Eclear2(H5E_DEFAULT);
   std::replace(line.begin(), line.end(), '\n', ' ');
+  if (is_lock_failure(line)) line += "; where a file system refuses locks, set HDF5_USE_FILE_LOCKING=FALSE on all ranks";
   return line;
 }
 
@@ -272,6 +276,10 @@ Handle open_file(const std::filesystem::path& path) {
   if (stack.find("truncated file") != std::string::npos) {
     throw_input("HDF5 file '{}' is truncated: it has {} bytes, fewer than it says it has (HDF5: {})", shown,
                 std::filesystem::file_size(path, code), stack);
+  }
+  if (is_lock_failure(stack)) {
+    throw_input("HDF5 file '{}' cannot be locked: open for writing elsewhere, or on a file system without locks ({})",
+                shown, stack);
   }
   if (stack.find("Permission denied") != std::string::npos) throw_input("file '{}' may not be read", shown);
   if (!is_hdf5(path)) {
@@ -413,7 +421,7 @@ void write_box(hid_t dataset, hid_t memory_type, const Shape& start, const Shape
   silence_error_printing();
   const Selection box = select_box(dataset, start, count, what);
   if (H5Dwrite(dataset, memory_type, box.memory_space.id(), box.file_space.id(), transfer, data) < 0) {
-    throw_with_stack(ErrorKind::fault, what + " cannot be written");
+    throw_with_stack(ErrorKind::output, what + " cannot be written");
   }
 }
 

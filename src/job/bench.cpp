@@ -79,6 +79,15 @@ void write_layer(const std::filesystem::path& folder, const BenchOptions& option
   std::ofstream(folder / "bench.json") << config;
 }
 
+/// Flops of the path alone, as usually credited: what forming G and C of blocks takes is not in them.
+double credited_flops(const ScaleShape& shape, bool is_gram) {
+  const double m = static_cast<double>(shape.samples);
+  const double N = static_cast<double>(shape.inputs);
+  const double n = static_cast<double>(shape.neurons);
+  if (is_gram) return (shape.shared ? 1 : 2) * N * N * (m + n);
+  return (shape.shared ? 4 : 6) * m * N * n;
+}
+
 /// Removes the folder of a benchmark however it ends.
 struct Folder {
   std::filesystem::path path;
@@ -115,8 +124,7 @@ std::string bench(const mpi::Communicator& comm, const BenchOptions& options) {
   for (const auto& [phase, value] : layer.at("seconds").items())
     if (phase != "load") seconds += value.get<double>();
   const ScaleShape& shape = options.shape;
-  const double flops = (shape.shared ? 4.0 : 6.0) * static_cast<double>(shape.samples) *
-                       static_cast<double>(shape.inputs) * static_cast<double>(shape.neurons);
+  const double flops = credited_flops(shape, layer.at("form") == "gram");
   const Json line = {{"benchmark", "layer"},
                      {"inputs", shape.inputs},
                      {"neurons", shape.neurons},

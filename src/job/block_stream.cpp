@@ -80,18 +80,25 @@ void BlockStream::start_reading(Index index, std::launch when) {
   reading_ = std::async(when, [this, &block, inputs, share] { rows_.fill(inputs.begin, share, block); });
 }
 
-/// Every node's leader gets the other nodes' shares; its node then sees them too.
+/// Every node's leader gets the other nodes' shares; its node then sees them too, or is sent a copy.
 void BlockStream::exchange_shares(quant::InputBlock& block) {
-  const bool receives = ranks_.node.is_root() || !window_.is_shared();
-  if (receives) {
+  const Index size = block.count() * shape_.stride();
+  const auto exchange = [&](const mpi::Communicator& ranks, const std::vector<Range>& shares) {
+    ranks.gather_shares({block.quantized(), static_cast<std::size_t>(size)}, shares);
+    if (!shape_.shared) ranks.gather_shares({block.analog(), static_cast<std::size_t>(size)}, shares);
+  };
+  if (ranks_.node.is_root()) {
     std::vector<Range> shares;
     for (int node = 0; node < ranks_.nodes; ++node) {
       const Range inputs = share_of_node(block.count(), node);
       shares.push_back({inputs.begin * shape_.stride(), inputs.end * shape_.stride()});
     }
-    const auto values = static_cast<std::size_t>(block.count() * shape_.stride());
-    ranks_.leaders.gather_shares({block.quantized(), values}, shares);
-    if (!shape_.shared) ranks_.leaders.gather_shares({block.analog(), values}, shares);
+    exchange(ranks_.leaders, shares);
+  }
+  if (!window_.is_shared()) {
+    std::vector<Range> shares(static_cast<std::size_t>(ranks_.node.size()), Range{size, size});
+    shares.front() = {0, size};
+    exchange(ranks_.node, shares);
   }
   window_.synchronize();
 }

@@ -46,10 +46,14 @@ class BlockStream {
               const quant::PathShape& shape, std::string layer, const StreamOptions& options);
 
   [[nodiscard]] Index block_count() const { return ceil_div(shape_.inputs, shape_.block_width); }
-  /// Block `index`, with bounds, G and C; valid until the next call. Blocks are asked for in order, from 0 on as often
-  /// as there are waves. Collective.
+  /// Block `index`, with bounds, G and C; valid until the next call. Blocks are asked for in order up to the last one,
+  /// from any one on, as often as there are waves. Collective.
   /// @throws Error (input) naming layer and row when an activation is not finite or too large.
   const quant::InputBlock& block(Index index, RankReport& report);
+  /// Returns when nothing is being read: HDF5 takes one thread at a time.
+  void settle() const {
+    if (reading_.valid()) reading_.wait();
+  }
 
  private:
   [[nodiscard]] quant::InputBlock& slot(Index index) { return slots_[static_cast<std::size_t>(index) % slots_.size()]; }

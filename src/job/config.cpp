@@ -255,6 +255,8 @@ Config parse_config(const std::string& text, const std::filesystem::path& folder
                                               : parse_bytes(memory.is_string() ? memory.get<std::string>() : memory.dump());
     config.stream.ranks_per_node = static_cast<int>(count_at(root, "stream.ranks_per_node", 0, 0, 1 << 20));
     config.stream.exchange = value_or(root, "stream.exchange", true);
+    config.checkpoint_seconds = value_or(root, "checkpoint_seconds", 600.0);
+    expect(config.checkpoint_seconds >= 0, "checkpoint_seconds", lookup(root, "checkpoint_seconds"), "0 or more");
     config.threads = static_cast<int>(count_at(root, "threads", 0, 0, 4096));
     config.output = folder / value_or<std::string>(root, "output", "run");
     config.scratch = lookup(root, "scratch").is_null() ? config.output / "scratch"

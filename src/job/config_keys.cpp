@@ -56,6 +56,7 @@ const std::vector<ConfigKey>& config_keys() {
       {"quantization.fold_batchnorm", "boolean", "true", "", "fold BatchNormalization into the layer directly before it"},
       {"quantization.layers", "objects", "[]", "", "overrides: match (regular expression for the whole layer name) with "
                                                  "skip, method, levels, bits, radius, form; the last match wins"},
+      {"checkpoint_seconds", "number", "600", "s", "time between checkpoints inside a layer; 0: at every block of inputs"},
       {"stream.ranks_per_node", "integer", "0", "ranks", "ranks that share one copy of a block of inputs; 0 takes all of a "
                                                         "node"},
       {"stream.exchange", "boolean", "true", "", "several nodes: each reads a share of a block and they exchange them; "

@@ -96,7 +96,14 @@ class Estimator {
     LayerEstimate estimate = this->layer(layer, nullptr);
     const double bytes = real(networks_of(layer) * layer.path.samples * layer.inputs * float_bytes);
     estimate.bytes_written += static_cast<Index>(bytes);
-    estimate.seconds["load"] = bytes / ranks_ * (1 / read_rate_ + 3 / memory_rate_) + bytes / write_rate_ / nodes_;
+    estimate.seconds["load"] =
+        bytes / ranks_ * (1 / read_rate_ + 1 / memory_rate_ + crowding_ / rates_.digest_bytes_per_second / threads_ +
+                          2 * crowding_ / scan_bytes_per_second) +
+        bytes / write_rate_ / nodes_;
+    const LoadShares shares = load_shares(layer, config_.memory_per_rank);
+    const Index mine = ShardPlan(layer.inputs, shares.unit, ranks_).most_pieces() * shares.unit;
+    estimate.peak_memory =
+        std::max(estimate.peak_memory, std::min(shares.inputs, mine) * layer.path.samples * float_bytes);
     return estimate;
   }
 

@@ -106,7 +106,7 @@ LayerList read_layer_list(const Config& config) {
   return list;
 }
 
-LayerSamples::LayerSamples(const LayerSource& source, const LayerPlan& plan) : layer_(source.name) {
+LayerSamples::LayerSamples(const LayerSource& source, const LayerPlan& plan) : layer_(source.name), samples_(plan.path.samples) {
   const auto open = [&](const formats::TensorLocation& location) {
     std::unique_ptr<formats::TensorFile> file = formats::open_tensor(location);
     if (file->shape()[0] < plan.path.samples || file->shape()[1] != plan.inputs)
@@ -122,17 +122,14 @@ LayerSamples::LayerSamples(const LayerSource& source, const LayerPlan& plan) : l
 
 LayerSamples::~LayerSamples() = default;
 
-net::Batch LayerSamples::read(store::Network network, Range samples) const {
+void LayerSamples::read(store::Network network, Range inputs, float* values) const {
   const formats::TensorFile& file = network == store::Network::quantized && quantized_ ? *quantized_ : *analog_;
-  const Index inputs = file.shape()[1];
-  net::Batch batch(samples.size(), {inputs});
-  for_layer(layer_, [&] { file.read_rows(samples.begin, samples.size(), batch.values.data()); });
-  const std::span<const float> values = batch.values.span();
-  const auto bad = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
-  if (bad != values.end())
+  for_layer(layer_, [&] { file.read_columns(inputs.begin, inputs.size(), samples_, values); });
+  float* const end = values + inputs.size() * samples_;
+  const float* const bad = std::find_if(values, end, [](float value) { return !std::isfinite(value); });
+  if (bad != end)
     throw_input("layer '{}': {} holds {} in sample {}, input {}: expected finite numbers (float32)", layer_,
-                file.where(), *bad, samples.begin + (bad - values.begin()) / inputs, (bad - values.begin()) % inputs);
-  return batch;
+                file.where(), *bad, (bad - values) % samples_, inputs.begin + (bad - values) / samples_);
 }
 
 }  // namespace gpfq::job

@@ -31,11 +31,13 @@ class LayerSamples {
   LayerSamples(const LayerSamples&) = delete;
   LayerSamples& operator=(const LayerSamples&) = delete;
 
-  /// Samples of X or Xq. @throws Error (input) naming layer, sample and input of a value that is not finite.
-  [[nodiscard]] net::Batch read(store::Network network, Range samples) const;
+  /// Some inputs of X or Xq for all samples of the plan, inputs × samples.
+  /// @throws Error (input) naming layer, sample and input of a value that is not finite.
+  void read(store::Network network, Range inputs, float* values) const;
 
  private:
   std::string layer_;
+  Index samples_ = 0;
   std::unique_ptr<formats::TensorFile> analog_;
   std::unique_ptr<formats::TensorFile> quantized_;  ///< null where X = Xq
 };

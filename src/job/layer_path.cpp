@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <map>
 #include <memory>
 
 #include "gpfq/base/digest.hpp"
@@ -11,55 +13,187 @@
 #include "gpfq/base/system.hpp"
 #include "gpfq/quant/tile_path.hpp"
 #include "job/block_stream.hpp"
+#include "job/checkpointer.hpp"
+#include "job/tile_states.hpp"
 
 namespace gpfq::job {
 namespace {
 
-using Tiles = std::vector<std::unique_ptr<quant::TilePath>>;
-
-/// One rank's part of the layer.
-struct Shard {
-  Range tiles;
-  quant::PathShape shape;  ///< with this rank's rows
+/// This rank's place in the grid.
+struct Place {
+  int neuron_group;
+  quant::PathShape shape;  ///< with its rows
 };
 
-Shard make_shard(const LayerTask& task) {
-  const int neuron_group = task.comm.rank() / task.grid.samples;
-  const int sample_group = task.comm.rank() % task.grid.samples;
+Place place_of(const LayerTask& task) {
   quant::PathShape shape = task.layer.path;
-  const Range chunks = ShardPlan(shape.chunk_total(), 1, task.grid.samples).pieces_of(sample_group);
+  const Range chunks = ShardPlan(shape.chunk_total(), 1, task.grid.samples).pieces_of(task.comm.rank() % task.grid.samples);
   shape.first_chunk = chunks.begin;
   shape.local_chunks = chunks.size();
-  return {ShardPlan(task.layer.tile_count(), 1, task.grid.neurons).pieces_of(neuron_group), shape};
+  return {task.comm.rank() / task.grid.samples, shape};
+}
+
+/// Tiles that stand at the same input.
+struct TileGroup {
+  Index next_input = 0;
+  std::vector<Index> tiles;  ///< ascending
+};
+
+/// What is left of the layer, tiles that are furthest on first.
+std::vector<TileGroup> groups_of(const LayerPlan& layer, const LayerProgress& progress) {
+  std::vector<Index> next(static_cast<std::size_t>(layer.tile_count()), 0);
+  for (const TileRecord& tile : progress.tiles) next.at(static_cast<std::size_t>(tile.tile)) = tile.next_input;
+  for (const TileReport& tile : progress.report.tiles)
+    next.at(static_cast<std::size_t>(tile.first_neuron / layer.tile_width)) = layer.path.inputs;
+  std::map<Index, TileGroup, std::greater<>> groups;
+  for (std::size_t tile = 0; tile < next.size(); ++tile) {
+    if (next[tile] == layer.path.inputs) continue;
+    groups[next[tile]].next_input = next[tile];
+    groups[next[tile]].tiles.push_back(static_cast<Index>(tile));
+  }
+  std::vector<TileGroup> ordered;
+  for (auto& group : groups) ordered.push_back(std::move(group.second));
+  return ordered;
+}
+
+/// The path of one layer on one rank.
+class PathRun {
+ public:
+  PathRun(const LayerTask& task, RankReport& report);
+  void run();
+
+ private:
+  void run_group(const TileGroup& group);
+  [[nodiscard]] TileWave wave_of(const TileGroup& group, Index index) const;
+  void begin_tiles(const TileWave& wave, Index next_input);
+  void run_blocks(const TileWave& wave, Index first_block);
+  void finish_tiles(const TileWave& wave);
+
+  const LayerTask& task_;
+  RankReport& report_;
+  const LayerProgress resumed_;  ///< of an earlier run
+  const Place place_;
+  const StreamRanks ranks_;
+  const TileStates states_;
+  const LayerRows rows_;
+  StreamMemory memory_;
+  std::unique_ptr<BlockStream> stream_;
+  Tiles tiles_;
+  Index dead_counted_;
+};
+
+PathRun::PathRun(const LayerTask& task, RankReport& report)
+    : task_(task),
+      report_(report),
+      resumed_(task.checkpointer.state().progress),
+      place_(place_of(task)),
+      ranks_(task.comm, task.grid, task.stream.ranks_per_node),
+      states_(task, resumed_.tiles),
+      rows_(task.graph, task.layer, task.inputs),
+      dead_counted_(resumed_.dead_counted) {
+  const quant::PathShape& shape = place_.shape;
+  const Index window_bytes = 2 * quant::InputBlock::value_count(shape) * static_cast<Index>(sizeof(float));
+  const bool lacks_room = mpi::SharedWindow::room() < window_bytes * ranks_.columns_on_node;
+  const bool share = task.comm.max(lacks_room ? Index{1} : Index{0}) == 0;
+  memory_ = divide_memory(task.layer, shape, share ? ranks_.node.size() : 1, task.memory_per_rank);
+  // The ranks of a row work on the same tiles at the same time, and all take part in every wave.
+  memory_.wave_tiles = -task.comm.max(-memory_.wave_tiles);
+  memory_.read_ahead = task.comm.max(memory_.read_ahead ? Index{0} : Index{1}) == 0;
+  report.copies_blocks = !share && ranks_.node.size() > 1;
+  stream_ = std::make_unique<BlockStream>(
+      task.comm, ranks_, rows_, shape, task.layer.name,
+      StreamOptions{task.stream.exchange, share, memory_.read_ahead, task.threads});
+}
+
+void PathRun::run() {
+  for (const TileGroup& group : groups_of(task_.layer, resumed_)) run_group(group);
+}
+
+void PathRun::run_group(const TileGroup& group) {
+  const ShardPlan shard(static_cast<Index>(group.tiles.size()), 1, task_.grid.neurons);
+  const Index waves = ceil_div(shard.most_pieces(), memory_.wave_tiles);
+  for (Index index = 0; index < waves; ++index) {
+    const TileWave wave = wave_of(group, index);
+    begin_tiles(wave, group.next_input);
+    run_blocks(wave, group.next_input / place_.shape.block_width);
+    report_.proportional_memory = std::max(report_.proportional_memory, proportional_memory_bytes());
+    finish_tiles(wave);
+  }
+}
+
+/// The tiles that all ranks take next: a part of each neuron group's share of the group.
+TileWave PathRun::wave_of(const TileGroup& group, Index index) const {
+  const ShardPlan shard(static_cast<Index>(group.tiles.size()), 1, task_.grid.neurons);
+  TileWave wave;
+  for (int neurons = 0; neurons < task_.grid.neurons; ++neurons) {
+    const Range share = shard.pieces_of(neurons);
+    const Index begin = std::min(share.end, share.begin + index * memory_.wave_tiles);
+    const Index end = std::min(share.end, begin + memory_.wave_tiles);
+    wave.all.insert(wave.all.end(), group.tiles.begin() + begin, group.tiles.begin() + end);
+    if (neurons == place_.neuron_group) wave.mine.assign(group.tiles.begin() + begin, group.tiles.begin() + end);
+  }
+  return wave;
+}
+
+void PathRun::begin_tiles(const TileWave& wave, Index next_input) {
+  const Stopwatch reading;
+  tiles_.clear();
+  task_.comm.agree([&] {
+    for (const Index tile : wave.mine) {
+      const TileBox box = tile_box(task_.layer, tile);
+      tiles_.push_back(std::make_unique<quant::TilePath>(place_.shape, task_.layer.tile_width, alphabets_of(task_, box)));
+      read_tile_weights(task_, box, tiles_.back()->weights());
+      if (next_input == 0) continue;
+      const auto record = std::find_if(resumed_.tiles.begin(), resumed_.tiles.end(),
+                                       [&](const TileRecord& candidate) { return candidate.tile == tile; });
+      states_.restore(*record, place_.shape, *tiles_.back());
+    }
+  });
+  report_.seconds["read"] += reading.seconds();
 }
 
 /// All blocks past the tiles of one wave. A rank without tiles takes its share of reading and of G and C.
-void run_wave(const LayerTask& task, const StreamRanks& ranks, Tiles& tiles, BlockStream& stream, RankReport& report,
-              bool is_first) {
-  RankReducer reducer(ranks.row);
+void PathRun::run_blocks(const TileWave& wave, Index first_block) {
+  RankReducer reducer(ranks_.row);
   const auto for_tiles = [&](const std::function<void(quant::TilePath&)>& work) {
-    parallel_for(static_cast<Index>(tiles.size()), task.threads,
-                 [&](Index i) { work(*tiles[static_cast<std::size_t>(i)]); });
+    parallel_for(static_cast<Index>(tiles_.size()), task_.threads,
+                 [&](Index i) { work(*tiles_[static_cast<std::size_t>(i)]); });
   };
-  for (Index index = 0; index < stream.block_count(); ++index) {
-    const quant::InputBlock& block = stream.block(index, report);
+  for (Index index = first_block; index < stream_->block_count(); ++index) {
+    if (index > first_block && task_.checkpointer.is_due()) {
+      const Stopwatch saving;
+      stream_->settle();
+      save_tiles(task_, ranks_, place_.shape, wave, tiles_, dead_counted_, report_);
+      report_.seconds["checkpoint"] += saving.seconds();
+      task_.checkpointer.stop_if_asked();
+    }
+    const quant::InputBlock& block = stream_->block(index, report_);
     const Stopwatch advancing;
     for_tiles([&](quant::TilePath& tile) { tile.project(block); });
-    for (auto& tile : tiles) reducer.sum(tile->sums());
+    for (auto& tile : tiles_) reducer.sum(tile->sums());
     for_tiles([&](quant::TilePath& tile) { tile.quantize(block); });
-    report.seconds["path"] += advancing.seconds();
-    if (is_first) report.dead_inputs += block.dead_count();
+    report_.seconds["path"] += advancing.seconds();
+    const Index end = std::min(place_.shape.inputs, (index + 1) * place_.shape.block_width);
+    if (end > dead_counted_) {
+      report_.dead_inputs += block.dead_count();
+      dead_counted_ = end;
+    }
   }
 }
 
-Tiles read_tiles(const LayerTask& task, const Shard& shard, Range wave) {
-  Tiles tiles;
-  for (Index tile = wave.begin; tile < wave.end; ++tile) {
-    const TileBox box = tile_box(task.layer, tile);
-    tiles.push_back(std::make_unique<quant::TilePath>(shard.shape, task.layer.tile_width, alphabets_of(task, box)));
-    read_tile_weights(task, box, tiles.back()->weights());
-  }
-  return tiles;
+void PathRun::finish_tiles(const TileWave& wave) {
+  const Stopwatch writing;
+  const int output_threads = static_cast<int>(std::min<Index>(task_.threads, memory_.pieces));
+  task_.comm.agree([&] {
+    for (std::size_t i = 0; i < wave.mine.size(); ++i) {
+      const quant::TilePath& path = *tiles_[i];
+      if (task_.outputs != nullptr) task_.outputs->take(wave.mine[i], path, place_.shape, output_threads);
+      if (!ranks_.row.is_root()) continue;  // the row's ranks all have the same codes
+      finish_tile(task_, tile_box(task_.layer, wave.mine[i]), path.codes(), path.tile().saturated(), path.tile().zeros(),
+                  report_);
+    }
+  });
+  report_.seconds["write"] += writing.seconds();
 }
 
 }  // namespace
@@ -87,44 +221,7 @@ void finish_tile(const LayerTask& task, const TileBox& box, std::span<const std:
   tile.zeros = zeros;
 }
 
-void quantize_by_path(const LayerTask& task, RankReport& report) {
-  const Shard shard = make_shard(task);
-  const StreamRanks ranks(task.comm, task.grid, task.stream.ranks_per_node);
-  const Index window_bytes = 2 * quant::InputBlock::value_count(shard.shape) * static_cast<Index>(sizeof(float));
-  const bool lacks_room = mpi::SharedWindow::room() < window_bytes * ranks.columns_on_node;
-  const bool share = task.comm.max(lacks_room ? Index{1} : Index{0}) == 0;
-  const StreamMemory memory =
-      divide_memory(task.layer, shard.shape, share ? ranks.node.size() : 1, task.memory_per_rank);
-  // The ranks of a row work on the same tiles at the same time, and all take part in every wave.
-  const Index wave_tiles = -task.comm.max(-memory.wave_tiles);
-  const bool read_ahead = task.comm.max(memory.read_ahead ? Index{0} : Index{1}) == 0;
-  const Index waves = task.comm.max(ceil_div(shard.tiles.size(), wave_tiles));
-  const int output_threads = static_cast<int>(std::min<Index>(task.threads, memory.pieces));
-  const LayerRows rows(task.graph, task.layer, task.inputs);
-  report.copies_blocks = !share && ranks.node.size() > 1;
-  BlockStream stream(task.comm, ranks, rows, shard.shape, task.layer.name,
-                     {task.stream.exchange, share, read_ahead, task.threads});
-  for (Index index = 0; index < waves; ++index) {
-    const Index begin = std::min(shard.tiles.end, shard.tiles.begin + index * wave_tiles);
-    const Range wave{begin, std::min(shard.tiles.end, begin + wave_tiles)};
-    Tiles tiles;
-    const Stopwatch reading;
-    task.comm.agree([&] { tiles = read_tiles(task, shard, wave); });
-    report.seconds["read"] += reading.seconds();
-    run_wave(task, ranks, tiles, stream, report, index == 0);
-    report.proportional_memory = std::max(report.proportional_memory, proportional_memory_bytes());
-    const Stopwatch writing;
-    task.comm.agree([&] {
-      for (Index tile = wave.begin; tile < wave.end; ++tile) {
-        const quant::TilePath& path = *tiles[static_cast<std::size_t>(tile - wave.begin)];
-        if (task.outputs != nullptr) task.outputs->take(tile, path, shard.shape, output_threads);
-        if (!ranks.row.is_root()) continue;  // the row's ranks all have the same codes
-        finish_tile(task, tile_box(task.layer, tile), path.codes(), path.tile().saturated(), path.tile().zeros(), report);
-      }
-    });
-    report.seconds["write"] += writing.seconds();
-  }
-}
+void quantize_by_path(const LayerTask& task, RankReport& report) { PathRun(task, report).run(); }
 
 void quantize_by_rounding(const LayerTask& task, RankReport& report) {
   const LayerPlan& layer = task.layer;

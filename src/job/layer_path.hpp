@@ -15,6 +15,8 @@
 
 namespace gpfq::job {
 
+class Checkpointer;
+
 /// What the ranks need to quantize a layer.
 struct LayerTask {
   const mpi::Communicator& comm;
@@ -24,6 +26,7 @@ struct LayerTask {
   const net::Parameters& weights;
   const store::ActivationStore& inputs;
   store::QuantizedFile& result;
+  Checkpointer& checkpointer;
   RankGrid grid;
   StreamSettings stream;
   int threads = 1;
@@ -31,7 +34,7 @@ struct LayerTask {
   OutputCollector* outputs = nullptr;  ///< takes the outputs of a layer that keeps them
 };
 
-/// Residual form: ranks of a row of the grid share their tiles' neurons, each with rows of its own. Collective.
+/// Residual form, from where the checkpoint's progress says: ranks of a row of the grid share their tiles' neurons, each with rows of its own. Collective.
 /// @throws Error (input) naming layer and row when an activation is not finite or too large.
 void quantize_by_path(const LayerTask& task, RankReport& report);
 

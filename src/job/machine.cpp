@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
@@ -36,6 +37,7 @@ constexpr Index file_bytes = Index{64} << 20;
 constexpr Index digest_bytes = Index{4} << 20;
 constexpr int most_copying_cores = 16;
 constexpr int repeats = 4;
+constexpr std::time_t cache_seconds = 3600;
 
 /// Most units of `amount` per second that `work` reached in a few runs.
 double best_rate(double amount, const std::function<void()>& work) {
@@ -133,6 +135,14 @@ std::optional<MachineRates> from_json(const Json& json) {
   return rates;
 }
 
+MachineRates better_of(const MachineRates& first, MachineRates second) {
+  for (const auto rate : {&MachineRates::flops_per_second, &MachineRates::memory_bytes_per_second,
+                          &MachineRates::node_memory_bytes_per_second, &MachineRates::read_bytes_per_second,
+                          &MachineRates::write_bytes_per_second, &MachineRates::digest_bytes_per_second})
+    second.*rate = std::max(second.*rate, first.*rate);
+  return second;
+}
+
 /// The cache's object; an empty one where the file is missing or not ours.
 Json read_cache(const std::filesystem::path& cache) {
   std::ifstream file(cache);
@@ -167,19 +177,26 @@ std::filesystem::path machine_cache() {
 
 MachineRates machine_rates(const std::filesystem::path& folder, const std::filesystem::path& cache) {
   const std::string key = cache_key(folder);
+  const std::time_t now = std::time(nullptr);
   Json known = Json::object();
+  std::optional<MachineRates> old;
   try {
     if (!cache.empty()) known = read_cache(cache);
-    if (known.contains(key))
-      if (const std::optional<MachineRates> rates = from_json(known[key])) return *rates;
+    if (known.contains(key)) {
+      old = from_json(known[key]);
+      const std::time_t age = now - known[key].value("measured_at", std::time_t{0});
+      if (old && age >= 0 && age < cache_seconds) return *old;
+    }
   } catch (const Json::exception&) {  // not what we wrote: measure
     known = Json::object();
   }
-  const MachineRates rates = measure_machine(folder);
+  const MachineRates measured = measure_machine(folder);
+  const MachineRates rates = old ? better_of(*old, measured) : measured;
   if (cache.empty()) return rates;
   try {
     std::filesystem::create_directories(cache.parent_path());
     known[key] = to_json(rates);
+    known[key]["measured_at"] = now;
     write_file_atomically(cache, known.dump(2) + "\n");
   } catch (const std::exception&) {  // a cache is not worth a message
   }

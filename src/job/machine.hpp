@@ -24,8 +24,9 @@ struct MachineRates {
 /// Measures. @param folder  where files will lie; its nearest existing parent is written to (64 MiB, unlinked at once)
 [[nodiscard]] MachineRates measure_machine(const std::filesystem::path& folder);
 
-/// The cached rates of this host, BLAS core, version and file system, else measured ones, which are cached where that
-/// can be done. A cache that cannot be read or written is as none.
+/// The cached rates of this host, BLAS core, version and file system. Where they are missing or older than an hour,
+/// rates are measured and cached, the better of old and new, since others at work on the machine only slow it down.
+/// A cache that cannot be read or written is as none.
 /// @param cache  file to use; empty: no cache
 [[nodiscard]] MachineRates machine_rates(const std::filesystem::path& folder, const std::filesystem::path& cache);
 

@@ -58,6 +58,33 @@ void OutputCollector::write(const Piece& piece, Index first_feature) {
   }
 }
 
+void OutputCollector::restore(std::vector<OutputUnit> units, std::array<std::vector<double>, 2> bounds) {
+  units_ = std::move(units);
+  for (std::size_t network = 0; network < bounds.size(); ++network)
+    if (bounds[network].size() == bounds_[network].size()) bounds_[network] = std::move(bounds[network]);
+}
+
+void OutputCollector::flush() {
+  if (last_ <= layer_.node) return;
+  for (const store::Network network : networks) store_.flush(last_ - 1, network);
+}
+
+void OutputCollector::verify(const OutputUnit& unit) const {
+  if (last_ <= layer_.node) return;
+  const TileBox box = tile_box(layer_, unit.tile);
+  const Index first = unit.chunk * layer_.path.sample_chunk;
+  const Index rows = std::min(layer_.path.sample_chunk, layer_.path.samples - first);
+  for (std::size_t network = 0; network < networks.size(); ++network) {
+    const net::Batch batch = store_.read_features(last_ - 1, networks[network], box.first_neuron, box.neurons, first, rows);
+    const std::string found = sha256(batch.values.data(), batch.values.size() * static_cast<Index>(sizeof(float)));
+    if (found != unit.digests[network])
+      throw_input("stored activations of '{}' are damaged: features {} to {} of samples {} to {} have SHA-256 {:.12}, "
+                  "the checkpoint expects {:.12}",
+                  graph_.node(last_ - 1).name, box.first_neuron, box.first_neuron + box.neurons - 1, first,
+                  first + rows - 1, found, unit.digests[network]);
+  }
+}
+
 void OutputCollector::take(Index tile, const quant::TilePath& path, const quant::PathShape& shape, int threads) {
   const TileBox box = tile_box(layer_, tile);
   const Range features{box.first_neuron, box.first_neuron + box.neurons};

@@ -44,6 +44,13 @@ class OutputCollector {
   /// @throws Error (input) naming node, sample and feature where a value is not finite.
   void take(Index tile, const quant::TilePath& path, const quant::PathShape& shape, int threads);
 
+  /// Root begins with what an earlier run had.
+  void restore(std::vector<OutputUnit> units, std::array<std::vector<double>, 2> bounds);
+  /// Makes what was written readable by all. Collective.
+  void flush();
+  /// Reads what finished tiles handed on earlier. @throws Error (input) naming tile and chunk whose digest is another
+  void verify(const OutputUnit& unit) const;
+
   /// Of this rank's tiles and rows.
   [[nodiscard]] const std::vector<OutputUnit>& units() const { return units_; }
   /// max|x| per feature of the stored node, 0 for those of other ranks, by network.

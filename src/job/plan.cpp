@@ -279,6 +279,18 @@ GramShares gram_shares(const LayerPlan& layer, int threads, Index memory_per_ran
   return shares;
 }
 
+LoadShares load_shares(const LayerPlan& layer, Index memory_per_rank) {
+  constexpr Index most_inputs = 64;
+  constexpr Index unit_bytes = Index{16} << 20;
+  constexpr Index most_bytes = Index{128} << 20;  // files in compressed chunks are read anew for each part
+  const Index input_bytes = layer.path.samples * float_bytes;
+  LoadShares shares;
+  shares.unit = std::clamp<Index>(unit_bytes / input_bytes, 1, most_inputs);
+  const Index room = std::min(most_bytes, memory_per_rank / 2);
+  shares.inputs = shares.unit * std::max<Index>(1, room / (shares.unit * input_bytes));
+  return shares;
+}
+
 Index samples_per_wave(const JobPlan& plan, const net::Graph& graph, int first, int last, Index memory_per_rank) {
   // A wave reads the weights once: it is worth several times their bytes, and no more, since values that leave the
   // cache between two nodes cost more than they save.

@@ -44,7 +44,7 @@ net::Batch copy_of(const net::Batch& batch) {
 
 Propagation::Propagation(const mpi::Communicator& comm, const net::Graph& graph, const JobPlan& plan,
                          const Config& config, const net::Parameters& analog, const net::Parameters& quantized,
-                         store::ActivationStore& store)
+                         store::ActivationStore& store, Checkpointer& checkpointer)
     : comm_(comm),
       graph_(graph),
       plan_(plan),
@@ -52,6 +52,7 @@ Propagation::Propagation(const mpi::Communicator& comm, const net::Graph& graph,
       analog_(analog),
       quantized_(quantized),
       store_(store),
+      checkpointer_(checkpointer),
       shard_(plan.samples, plan.sample_unit, comm.size()) {
   options_.sample_chunk = plan.sample_chunk;
   options_.neuron_tile = plan.neuron_tile;
@@ -63,6 +64,52 @@ Propagation::Propagation(const mpi::Communicator& comm, const net::Graph& graph,
     if (!layer.path.shared) differs_[static_cast<std::size_t>(graph.node(layer.node).inputs.front())] = true;
 }
 
+void Propagation::restore() {
+  for (const TensorRecord& record : checkpointer_.state().tensors) {
+    if (!record.is_whole) continue;
+    const auto network = static_cast<Network>(record.network);
+    const net::Node& node = graph_.node(record.node);
+    store_.reopen(record.node, network, node.name, node.shape, plan_.samples, record.frame);
+    const std::vector<std::string> slabs = store_.slab_digests(record.node, network);
+    comm_.agree([&] {
+      if (comm_.is_root() && slabs != record.slabs)
+        throw_input("stored activations of '{}' ({} network) are damaged: their digests are not the checkpoint's", node.name,
+                    network == Network::analog ? "analog" : "quantized");
+    });
+    bounds_[{record.node, network}] = record.bounds;
+    digests_[{record.node, network}] = record.digest;
+    whole_.insert({record.node, network});
+  }
+}
+
+void Propagation::record() const {
+  std::vector<TensorRecord>& known = checkpointer_.state().tensors;
+  std::vector<TensorRecord> records;
+  for (const auto& [node, network] : whole_) {
+    const auto found = std::find_if(known.begin(), known.end(), [&, at = node, which = network](const TensorRecord& record) {
+      return record.is_whole && record.node == at && record.network == static_cast<int>(which);
+    });
+    const Index is_known = comm_.max(comm_.is_root() && found != known.end() ? Index{1} : Index{0});
+    if (is_known != 0) {
+      if (comm_.is_root()) records.push_back(*found);
+      continue;
+    }
+    TensorRecord record;
+    record.node = node;
+    record.network = static_cast<int>(network);
+    record.is_whole = true;
+    record.slabs = store_.slab_digests(node, network);
+    comm_.agree([&, at = node, which = network] {
+      if (!comm_.is_root()) return;
+      record.frame = store_.frame(at, which);
+      record.bounds = bounds_.at({at, which});
+      record.digest = digests_.at({at, which});
+    });
+    records.push_back(std::move(record));
+  }
+  known = std::move(records);
+}
+
 void Propagation::start(const Samples& samples, int cut) {
   store_cut(0, cut, [&](Range range, net::LiveBatches& analog, net::LiveBatches&) {
     analog[0] = samples.read(range.begin, range.size());
@@ -70,11 +117,45 @@ void Propagation::start(const Samples& samples, int cut) {
   });
 }
 
+/// Ranks take whole inputs, as they lie in the store, a few units at a time.
 void Propagation::load_inputs(const LayerPlan& layer, const InputReader& read) {
-  const int input = graph_.node(layer.node).inputs.front();
-  store_cut(input, layer.node, [&](Range samples, net::LiveBatches& analog, net::LiveBatches& quantized) {
-    analog[input] = read(Network::analog, samples);
-    if (!layer.path.shared) quantized[input] = read(Network::quantized, samples);
+  const int node = graph_.node(layer.node).inputs.front();
+  const LoadShares shares = load_shares(layer, config_.memory_per_rank);
+  const ShardPlan shard(layer.inputs, shares.unit, comm_.size());
+  const Range mine = shard.items_of(comm_.rank());
+  for (const Network network : networks_of(node)) {
+    create(node, network);
+    std::vector<double>& bounds = bounds_[{node, network}];
+    std::vector<std::string>& digests = unit_digests_[{node, network}];
+    comm_.agree([&] {
+      AlignedBuffer<float> values(std::min(shares.inputs, mine.size()) * plan_.samples);
+      for (Index begin = mine.begin; begin < mine.end; begin += shares.inputs) {
+        const Range inputs{begin, std::min(mine.end, begin + shares.inputs)};
+        read(network, inputs, values.data());
+        measure_inputs(inputs, shares.unit, values.data(), bounds, digests);
+        store_.write_whole_inputs(node, network, inputs.begin, inputs.size(), values.data());
+      }
+    });
+    finish_tensor(node, network);
+  }
+}
+
+/// Bounds of some inputs and digests of their units. @param values  inputs × samples
+void Propagation::measure_inputs(Range inputs, Index unit, const float* values, std::vector<double>& bounds,
+                                 std::vector<std::string>& digests) const {
+  const Index samples = plan_.samples;
+  const Index units = ceil_div(inputs.size(), unit);
+  const std::size_t done = digests.size();
+  digests.resize(done + static_cast<std::size_t>(units));
+  parallel_for(units, config_.threads, [&](Index index) {
+    const Range part{index * unit, std::min(inputs.size(), (index + 1) * unit)};
+    for (Index t = part.begin; t < part.end; ++t) {
+      float largest = 0;
+      for (Index i = 0; i < samples; ++i) largest = std::max(largest, std::abs(values[t * samples + i]));
+      bounds[static_cast<std::size_t>(inputs.begin + t)] = largest;
+    }
+    digests[done + static_cast<std::size_t>(index)] =
+        sha256(values + part.begin * samples, part.size() * samples * static_cast<Index>(sizeof(float)));
   });
 }
 
@@ -186,22 +267,29 @@ void Propagation::store_cut(int first, int cut, const Wave& wave) {
   }
   for (const int node : live) {
     if (keeps(node)) continue;
-    for (const Network network : networks_of(node)) {
-      store_.flush(node, network);
-      comm_.max(bounds_[{node, network}]);
-      std::vector<std::string> all;
-      for (const auto& part : comm_.gather(unit_digests_[{node, network}])) all.insert(all.end(), part.begin(), part.end());
-      digests_[{node, network}] = sha256_of_digests(all);
-    }
+    for (const Network network : networks_of(node)) finish_tensor(node, network);
   }
   if (first > 0) drop_read(first, live);
+}
+
+/// A tensor that all ranks have written becomes readable; its bounds and its digest are known.
+void Propagation::finish_tensor(int node, Network network) {
+  store_.flush(node, network);
+  comm_.max(bounds_[{node, network}]);
+  std::vector<std::string> all;
+  for (const auto& part : comm_.gather(unit_digests_[{node, network}])) all.insert(all.end(), part.begin(), part.end());
+  digests_[{node, network}] = sha256_of_digests(all);
+  whole_.insert({node, network});
 }
 
 /// Deletes what was live at `first` and is not among `live`.
 void Propagation::drop_read(int first, const std::vector<int>& live) {
   for (const int node : net::live_at(graph_, first))
     if (std::find(live.begin(), live.end(), node) == live.end())
-      for (const Network network : networks_of(node)) store_.remove(node, network);
+      for (const Network network : networks_of(node)) {
+        whole_.erase({node, network});
+        checkpointer_.after_save([&store = store_, node, network] { store.remove(node, network); });
+      }
 }
 
 std::vector<Network> Propagation::networks_of(int node) const {
@@ -211,9 +299,40 @@ std::vector<Network> Propagation::networks_of(int node) const {
 
 std::unique_ptr<OutputCollector> Propagation::collect(const LayerPlan& layer, bool keep) {
   if (keep)
-    for (const Network network : networks_of(layer.next_cut - 1)) create(layer.next_cut - 1, network);
-  return std::make_unique<OutputCollector>(graph_, layer, keep ? layer.next_cut : layer.node, analog_, quantized_,
-                                           store_);
+    for (const Network network : networks_of(layer.next_cut - 1)) grow(layer.next_cut - 1, network);
+  auto outputs = std::make_unique<OutputCollector>(graph_, layer, keep ? layer.next_cut : layer.node, analog_,
+                                                   quantized_, store_);
+  const LayerProgress& progress = checkpointer_.state().progress;
+  comm_.agree([&] {
+    const Range mine = ShardPlan(static_cast<Index>(progress.units.size()), 1, comm_.size()).pieces_of(comm_.rank());
+    for (Index i = mine.begin; i < mine.end; ++i) outputs->verify(progress.units[static_cast<std::size_t>(i)]);
+    if (comm_.is_root()) outputs->restore(progress.units, progress.bounds);
+  });
+  return outputs;
+}
+
+/// A tensor that tiles write their parts of: a new one, or one that an earlier run began.
+void Propagation::grow(int node, Network network) {
+  std::vector<TensorRecord>& known = checkpointer_.state().tensors;
+  const auto found = std::find_if(known.begin(), known.end(), [&](const TensorRecord& record) {
+    return !record.is_whole && record.node == node && record.network == static_cast<int>(network);
+  });
+  if (comm_.max(found == known.end() ? Index{0} : Index{1}) != 0) {
+    const net::Node& of = graph_.node(node);
+    store_.reopen(node, network, of.name, of.shape, plan_.samples, found->frame);
+    bounds_[{node, network}].assign(static_cast<std::size_t>(of.shape.front()), 0.0);
+    return;
+  }
+  create(node, network);
+  store_.flush(node, network);
+  TensorRecord record;
+  record.node = node;
+  record.network = static_cast<int>(network);
+  comm_.agree([&] {
+    if (!comm_.is_root()) return;
+    record.frame = store_.frame(node, network);
+    known.push_back(record);
+  });
 }
 
 LayerError Propagation::take(const LayerPlan& layer, const OutputCollector& outputs, bool keep) {
@@ -238,6 +357,7 @@ LayerError Propagation::take(const LayerPlan& layer, const OutputCollector& outp
       std::vector<std::string> digests;
       for (const OutputUnit& unit : units) digests.push_back(unit.digests[which]);
       digests_[{node, network}] = sha256_of_digests(digests);
+      whole_.insert({node, network});
     }
   }
   drop_read(layer.node, keep ? std::vector<int>{node} : std::vector<int>());

@@ -5,12 +5,14 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "gpfq/job/plan.hpp"
 #include "gpfq/mpi/communicator.hpp"
 #include "gpfq/store/activation_store.hpp"
+#include "job/checkpointer.hpp"
 #include "job/output_collector.hpp"
 #include "job/samples.hpp"
 
@@ -23,17 +25,25 @@ struct LayerError {
 };
 
 /// Carries activations through the graph, cut by cut. What is stored at a cut are the values of
-/// earlier nodes that later ones read, in both networks where they differ.
+/// earlier nodes that later ones read, in both networks where they differ. What nobody reads any more is deleted when the
+/// checkpoint that no longer needs it is on disk.
 class Propagation {
  public:
   Propagation(const mpi::Communicator& comm, const net::Graph& graph, const JobPlan& plan, const Config& config,
-              const net::Parameters& analog, const net::Parameters& quantized, store::ActivationStore& store);
+              const net::Parameters& analog, const net::Parameters& quantized, store::ActivationStore& store,
+              Checkpointer& checkpointer);
+
+  /// Opens the whole tensors that the checkpoint names, and compares their values with its digests. Collective.
+  /// @throws Error (input) naming a file that is missing or damaged
+  void restore();
+  /// Brings the checkpoint's list of tensors up to date. Collective.
+  void record() const;
 
   /// Brings the calibration samples to the inputs of node `cut`. Collective.
   void start(const Samples& samples, int cut);
-  /// Samples of a layer's inputs in one network.
-  using InputReader = std::function<net::Batch(store::Network network, Range samples)>;
-  /// Stores what `read` gives as the inputs of a layer without a network. Collective.
+  /// Some of a layer's inputs in one network, for all samples: inputs × samples.
+  using InputReader = std::function<void(store::Network network, Range inputs, float* values)>;
+  /// Stores, in both networks where they differ, what `read` gives as the inputs of a layer without a network. Collective.
   void load_inputs(const LayerPlan& layer, const InputReader& read);
   /// Runs nodes layer.node .. layer.next_cut−1 in both networks and measures the layer's error. With `keep` false, at
   /// the end of the network, nothing is stored. Collective.
@@ -52,11 +62,15 @@ class Propagation {
  private:
   using Wave = std::function<void(Range samples, net::LiveBatches& analog, net::LiveBatches& quantized)>;
   void create(int node, store::Network network);
+  void grow(int node, store::Network network);
   void store_cut(int first, int cut, const Wave& wave);
   void drop_read(int first, const std::vector<int>& live);
   [[nodiscard]] std::vector<store::Network> networks_of(int node) const;
   void load(Range samples, int cut, net::LiveBatches& analog, net::LiveBatches& quantized) const;
   void measure(const net::Batch& analog, const net::Batch& quantized, std::vector<double>& partial) const;
+  void measure_inputs(Range inputs, Index unit, const float* values, std::vector<double>& bounds,
+                      std::vector<std::string>& digests) const;
+  void finish_tensor(int node, store::Network network);
   void write_batch(int node, store::Network network, Range samples, const net::Batch* batch);
 
   const mpi::Communicator& comm_;
@@ -66,6 +80,8 @@ class Propagation {
   const net::Parameters& analog_;
   const net::Parameters& quantized_;
   store::ActivationStore& store_;
+  Checkpointer& checkpointer_;
+  std::set<std::pair<int, store::Network>> whole_;  ///< tensors that stand
   net::PropagationOptions options_;
   ShardPlan shard_;
   std::vector<bool> differs_;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <ctime>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -14,6 +15,7 @@
 #include "gpfq/base/text.hpp"
 #include "gpfq/job/job.hpp"
 #include "job/blas.hpp"
+#include "job/checkpointer.hpp"
 #include "job/estimate.hpp"
 #include "job/evaluation.hpp"
 #include "job/layer_path.hpp"
@@ -37,22 +39,37 @@ std::vector<store::QuantizedLayer> result_layers(const net::Graph& graph, const 
   return layers;
 }
 
+// Work that is not thrown away with a job that its input ends.
+constexpr double least_kept_seconds = 60;
+
 /// The job's state on one rank, and its steps in order.
 class QuantizeJob {
  public:
   QuantizeJob(const mpi::Communicator& comm, const JobOptions& options)
-      : comm_(comm), options_(options), session_(comm, options), log_(comm.is_root()) {}
+      : comm_(comm),
+        options_(options),
+        session_(comm, options),
+        log_(comm.is_root()),
+        checkpointer_(comm, session_.config().output, session_.config().checkpoint_seconds) {}
 
   std::string run();
 
  private:
   void prepare();
+  [[nodiscard]] std::string finished_run() const;
+  void read_checkpoint();
+  void open_result();
+  void verify_codes();
+  void start_activations();
+  void save();
   void estimate(const net::Graph& graph, bool is_imported, int nodes);
-  void open();
+  void run_layers();
   void run_layer(std::size_t index);
   void load_layer(const LayerPlan& layer);
+  void make_propagation(const JobPlan& plan);
   RankReport quantize_shard(const LayerPlan& layer, const LayerSettings& settings, OutputCollector* outputs);
-  void report_layer(const LayerPlan& layer, const LayerSettings& settings, const RankReport& mine, const LayerError& error);
+  void report_layer(const LayerPlan& layer, const RankReport& mine, const LayerError& error);
+  void add_to_report(const LayerPlan& layer, const LayerRecord& record);
   void evaluate_networks();
   void hash_codes();
   std::string finish();
@@ -62,6 +79,11 @@ class QuantizeJob {
   Session session_;
   RunLog log_;
   Stopwatch elapsed_;
+  Checkpointer checkpointer_;
+  bool is_resumed_ = false;
+  double earlier_seconds_ = 0;  // of runs that this one goes on from
+  std::string finished_;        // what to say when there is nothing to do
+  LayerAlphabets alphabets_;  // of the layer at work
   JobPlan plan_;
   JobReport report_;
   std::unique_ptr<Workspace> workspace_;  // root only; before the files below, so that they are closed first
@@ -85,31 +107,102 @@ void QuantizeJob::estimate(const net::Graph& graph, bool is_imported, int nodes)
   }
 }
 
+/// "resumed after layer 2 of 3, at input 512 of 4096 of 4 tiles (written 20 s ago by 3 ranks; now 4)"
+std::string resume_text(const Checkpoint& state, const JobPlan& plan, int ranks) {
+  const std::vector<const LayerPlan*> layers = plan.quantized_layers();
+  std::string text = fmt::format("resumed after layer {} of {}", state.layers.size(), layers.size());
+  if (state.layers.size() < layers.size() && !(state.progress.tiles.empty() && state.progress.report.tiles.empty())) {
+    const LayerPlan& layer = *layers[state.layers.size()];
+    text += fmt::format(", in '{}' with {} of {} tiles finished", layer.name, state.progress.report.tiles.size(),
+                        layer.tile_count());
+    if (!state.progress.tiles.empty())
+      text += fmt::format(" and {} at input {} of {}", state.progress.tiles.size(),
+                          state.progress.tiles.front().next_input, layer.path.inputs);
+  }
+  const double age = static_cast<double>(std::time(nullptr)) - static_cast<double>(state.time);
+  return text + fmt::format("; the checkpoint is {:.0f} s old, after {:.1f} s of work on {} ranks (now {}), restart {}", age,
+                            state.seconds, state.ranks, ranks, state.restarts);
+}
+
+/// With --resume: what there is to say of a run that needs nothing any more; else empty. On root.
+/// @throws Error (input) when the finished run is another one than the config's
+std::string QuantizeJob::finished_run() const {
+  const Config& config = session_.config();
+  const std::filesystem::path report = config.output / "report.json";
+  std::error_code code;
+  if (!options_.resume || !std::filesystem::exists(report, code) ||
+      std::filesystem::exists(config.output / "quantized.h5.partial", code))
+    return "";
+  const FinishedRun run = read_finished_run(report);
+  const std::string others = differences(run.fingerprint, checkpointer_.state().fingerprint);
+  if (!others.empty())
+    throw_input("{} holds a finished run of something else: --overwrite replaces it{}", config.output.string(), others);
+  checkpointer_.remove_all();
+  return fmt::format("{} holds this run, finished: codes_sha256 {}\n", config.output.string(), run.codes_sha256);
+}
+
+/// Root reads the manifest, compares, and tells the others.
+void QuantizeJob::read_checkpoint() {
+  const std::filesystem::path manifest = manifest_of(session_.config().output);
+  const Fingerprint now = checkpointer_.state().fingerprint;
+  comm_.agree([&] {
+    std::error_code code;
+    if (!comm_.is_root() || !options_.resume || !std::filesystem::exists(manifest, code)) return;
+    Checkpoint found = job::read_checkpoint(manifest);
+    const std::string others = differences(found.fingerprint, now);
+    if (!others.empty())
+      throw_input("{} is a checkpoint of something else: --overwrite begins anew{}", manifest.string(), others);
+    if (found.layers.size() > plan_.quantized_layers().size())
+      throw_input("{} tells of {} layers, the plan has {}", manifest.string(), found.layers.size(),
+                  plan_.quantized_layers().size());
+    ++found.restarts;
+    checkpointer_.state() = std::move(found);
+    is_resumed_ = true;
+    workspace_->keep();
+  });
+  comm_.broadcast(is_resumed_);
+  comm_.broadcast(checkpointer_.state());
+  earlier_seconds_ = checkpointer_.state().seconds;
+}
+
 /// Root checks everything that can be checked before anything is written, then makes the folders.
 void QuantizeJob::prepare() {
   std::string model_path;
   const int nodes = comm_.node_count();
+  std::optional<Subject> subject;
   comm_.agree([&] {
     if (!comm_.is_root()) return;
     const Config& config = session_.config();
-    const Subject subject = open_subject(config);
-    plan_ = subject.plan;
+    subject = open_subject(config);
+    plan_ = subject->plan;
     for (const LayerPlan* layer : plan_.quantized_layers())
       static_cast<void>(choose_grid(*layer, config, comm_.size()));  // a grid of other ranks ends the job here
-    workspace_ = std::make_unique<Workspace>(config.output, config.scratch, options_.overwrite, plan_.output_bytes,
-                                             plan_.store_bytes + plan_.model_copy_bytes);
+    checkpointer_.state().fingerprint = fingerprint_of(config);
+    workspace_ = std::make_unique<Workspace>(config.output, options_.resume      ? Earlier::resume
+                                                            : options_.overwrite ? Earlier::overwrite
+                                                                                 : Earlier::refuse);
+    finished_ = finished_run();
+  });
+  comm_.broadcast(finished_);
+  if (!finished_.empty()) return;
+  read_checkpoint();
+  comm_.agree([&] {
+    if (!comm_.is_root()) return;
+    const Config& config = session_.config();
+    workspace_->make_scratch(config.scratch, plan_.output_bytes, plan_.store_bytes + plan_.model_copy_bytes);
     scratch_ = workspace_->scratch().string();
     model_path = config.model.string();
-    if (subject.imported) {
+    if (subject->imported) {
       model_path = (workspace_->scratch() / "model.h5").string();
-      store::write_model(model_path, *subject.imported);
+      store::write_model(model_path, *subject->imported);
       report_.scratch_peak_bytes = static_cast<Index>(std::filesystem::file_size(model_path));
     }
-    log_.open(config.output / "log");
-    estimate(subject.graph(), subject.imported.has_value(), nodes);
-    if (subject.folded > 0)
-      log_.line(fmt::format("{} BatchNormalization nodes folded into the layers before them", subject.folded));
+    log_.open(config.output / "log", is_resumed_);
+    estimate(subject->graph(), subject->imported.has_value(), nodes);
+    if (subject->folded > 0)
+      log_.line(fmt::format("{} BatchNormalization nodes folded into the layers before them", subject->folded));
   });
+  subject.reset();
   comm_.broadcast(plan_);
   comm_.broadcast(model_path);
   comm_.broadcast(scratch_);
@@ -117,28 +210,95 @@ void QuantizeJob::prepare() {
   log_.line(fmt::format("{}: {} layers to quantize, {} calibration samples, {} ranks x {} threads, {}",
                         subject_name(session_.config()), plan_.quantized_layers().size(), plan_.samples, comm_.size(),
                         session_.config().threads, blas_core()));
+  if (is_resumed_)
+    log_.line(resume_text(checkpointer_.state(), plan_, comm_.size()));
+  else if (options_.resume)
+    log_.line("nothing to resume: beginning afresh");
 }
 
-void QuantizeJob::open() {
+/// A new result, or the one that an earlier run began.
+void QuantizeJob::open_result() {
   const Config& config = session_.config();
-  result_ = std::make_unique<store::QuantizedFile>(comm_, config.output / "quantized.h5", *model_,
-                                                   result_layers(model_->graph(), plan_, config));
-  store_ = std::make_unique<store::ActivationStore>(comm_, std::filesystem::path(scratch_) / "activations");
+  std::vector<store::QuantizedLayer> layers = result_layers(model_->graph(), plan_, config);
+  const std::filesystem::path path = config.output / "quantized.h5";
+  if (is_resumed_) {
+    result_ = std::make_unique<store::QuantizedFile>(comm_, path, model_->graph(), std::move(layers),
+                                                     checkpointer_.state().result);
+    verify_codes();
+    return;
+  }
+  result_ = std::make_unique<store::QuantizedFile>(comm_, path, *model_, std::move(layers));
+  result_->flush();
+  comm_.agree([&] {
+    if (comm_.is_root()) checkpointer_.state().result = result_->frame();
+  });
+}
+
+/// Finished layers of an earlier run: alphabets are written again, codes compared with their digests, tile by tile.
+void QuantizeJob::verify_codes() {
+  const std::vector<const LayerPlan*> plans = plan_.quantized_layers();
+  const Checkpoint& state = checkpointer_.state();
+  const auto verify = [&](const LayerPlan& plan, const std::vector<TileReport>& tiles) {
+    const Range mine = ShardPlan(static_cast<Index>(tiles.size()), 1, comm_.size()).pieces_of(comm_.rank());
+    std::vector<std::uint8_t> codes;
+    for (Index i = mine.begin; i < mine.end; ++i) {
+      const TileReport& tile = tiles[static_cast<std::size_t>(i)];
+      codes.resize(static_cast<std::size_t>(tile.neurons * tile.inputs));
+      result_->read_codes(plan.name, {tile.first_neuron, tile.neurons, tile.first_input, tile.inputs}, codes.data());
+      if (sha256(codes.data(), static_cast<Index>(codes.size())) != tile.codes_sha256)
+        throw_input("{}.partial is damaged: the codes of layer '{}', neurons {} to {}, are not those of the checkpoint",
+                    result_->path().string(), plan.name, tile.first_neuron, tile.first_neuron + tile.neurons - 1);
+    }
+  };
+  comm_.agree([&] {
+    for (std::size_t i = 0; i < state.layers.size(); ++i) {
+      const LayerRecord& record = state.layers[i];
+      verify(*plans[i], record.report.tiles);
+      if (comm_.is_root()) result_->write_alphabets(plans[i]->name, 0, record.radius, record.step);
+    }
+    if (state.layers.size() < plans.size()) verify(*plans[state.layers.size()], state.progress.report.tiles);
+  });
+  result_->flush();
+}
+
+void QuantizeJob::make_propagation(const JobPlan& plan) {
+  propagation_ = std::make_unique<Propagation>(comm_, model_->graph(), plan, session_.config(), *model_, *result_,
+                                               *store_, checkpointer_);
+}
+
+/// The calibration samples at the first layer, or what an earlier run had stored.
+void QuantizeJob::start_activations() {
+  const Config& config = session_.config();
+  store_ = std::make_unique<store::ActivationStore>(comm_, std::filesystem::path(scratch_) / "activations", is_resumed_);
   if (!config.has_network()) return;
-  propagation_ = std::make_unique<Propagation>(comm_, model_->graph(), plan_, config, *model_, *result_, *store_);
+  make_propagation(plan_);
+  if (is_resumed_) return propagation_->restore();
   std::unique_ptr<Samples> calibration;
   comm_.agree([&] {
     calibration = std::make_unique<Samples>(config.calibration, config.preprocess, model_->graph().node(0).shape);
   });
   log_.progress("reading calibration samples");
   propagation_->start(*calibration, plan_.quantized_layers().front()->node);
+  save();
+}
+
+/// A checkpoint between two layers, or before the first.
+void QuantizeJob::save() {
+  static_cast<void>(checkpointer_.is_due());
+  propagation_->record();
+  if (comm_.is_root()) checkpointer_.state().scratch_peak_bytes = std::max(
+      checkpointer_.state().scratch_peak_bytes, store_->peak_disk_bytes());
+  checkpointer_.save();
+  if (comm_.is_root()) workspace_->keep();
+  checkpointer_.stop_if_asked();
 }
 
 /// Without a network: brings the layer's activations from its files, and only them, to the store.
 void QuantizeJob::load_layer(const LayerPlan& layer) {
   layer_plan_ = plan_alone(model_->graph(), layer);
-  propagation_ = std::make_unique<Propagation>(comm_, model_->graph(), layer_plan_, session_.config(), *model_,
-                                               *result_, *store_);
+  make_propagation(layer_plan_);
+  if (const Index tensors = static_cast<Index>(checkpointer_.state().tensors.size()); comm_.max(tensors) > 0)
+    return propagation_->restore();  // an earlier run brought them
   const std::vector<LayerSource>& sources = session_.config().layers;
   std::unique_ptr<LayerSamples> samples;
   comm_.agree([&] {
@@ -147,13 +307,18 @@ void QuantizeJob::load_layer(const LayerPlan& layer) {
     require(source != sources.end(), "load_layer: the plan's layers are the config's");
     samples = std::make_unique<LayerSamples>(*source, layer);
   });
-  propagation_->load_inputs(layer, [&](store::Network network, Range range) { return samples->read(network, range); });
+  propagation_->load_inputs(layer, [&](store::Network network, Range inputs, float* values) {
+    samples->read(network, inputs, values);
+  });
+  save();
 }
 
 RankReport QuantizeJob::quantize_shard(const LayerPlan& layer, const LayerSettings& settings, OutputCollector* outputs) {
   RankReport report;
+  if (comm_.is_root()) report = checkpointer_.state().progress.report;  // of an earlier run
   Stopwatch radius;
-  const LayerAlphabets alphabets = find_alphabets(comm_, layer, settings, *model_);
+  alphabets_ = find_alphabets(comm_, layer, settings, *model_);
+  const LayerAlphabets& alphabets = alphabets_;
   const Range share = radius_share(layer, comm_);
   comm_.agree([&] {
     std::vector<float> steps;
@@ -168,7 +333,7 @@ RankReport QuantizeJob::quantize_shard(const LayerPlan& layer, const LayerSettin
   report.smallest_radius = *smallest;
   report.largest_radius = *largest;
   report.radius_fell_back = alphabets.fell_back;
-  report.seconds["radius"] = radius.seconds();
+  report.seconds["radius"] += radius.seconds();
   const LayerTask task{comm_,
                        model_->graph(),
                        layer,
@@ -176,6 +341,7 @@ RankReport QuantizeJob::quantize_shard(const LayerPlan& layer, const LayerSettin
                        *model_,
                        *store_,
                        *result_,
+                       checkpointer_,
                        choose_grid(layer, session_.config(), comm_.size()),
                        session_.config().stream,
                        session_.config().threads,
@@ -213,39 +379,56 @@ void QuantizeJob::run_layer(std::size_t index) {
   const LayerError error =
       outputs ? propagation_->take(layer, *outputs, !is_last) : propagation_->advance(layer, !is_last);
   report.seconds["propagate"] = propagating.seconds();
-  if (!session_.config().has_network()) report.seconds["load"] = load_seconds;
-  report.bytes_read = store_->bytes_read() - read_before;
-  report.bytes_written = store_->bytes_written() - written_before;
+  if (!session_.config().has_network()) report.seconds["load"] += load_seconds;
+  report.bytes_read += store_->bytes_read() - read_before;
+  report.bytes_written += store_->bytes_written() - written_before;
   report.peak_memory = peak_memory_bytes();
-  report_layer(layer, settings, report, error);
+  report_layer(layer, report, error);
+  checkpointer_.state().progress = {};
+  checkpointer_.state().states.clear();
+  save();
 }
 
-void QuantizeJob::report_layer(const LayerPlan& layer, const LayerSettings& settings, const RankReport& mine,
-                               const LayerError& error) {
+void QuantizeJob::report_layer(const LayerPlan& layer, const RankReport& mine, const LayerError& error) {
   const std::vector<RankReport> reports = comm_.gather(mine);
   comm_.agree([&] {
     if (!comm_.is_root()) return;
     const int input = model_->graph().node(layer.node).inputs.front();
-    LayerReport& report = report_.layers.emplace_back();
-    report.plan = layer;
-    report.settings = settings;
-    report.kind = net::op_name(model_->graph().node(layer.node).op);
-    report.shown_kind = layer.groups == 1                                    ? report.kind
-                        : model_->graph().tensor_shape(layer.tensor)[1] == 1 ? "depthwise conv"
-                                                                             : "grouped conv";
-    report.all = join_reports(layer, reports);
-    report.error = error;
-    report.analog_sha256 = propagation_->digest(input, store::Network::analog);
-    report.quantized_sha256 = propagation_->digest(input, store::Network::quantized);
-    report_.bytes_read += report.all.bytes_read;
-    report_.bytes_written += report.all.bytes_written;
-    log_.line(fmt::format("layer '{}': {} x {}, {} levels, relative error {:.4f}", layer.name, layer.neurons,
-                          layer.inputs, settings.levels, report.relative_error()));
+    LayerRecord record;
+    record.report = join_reports(layer, reports);
+    record.difference = error.difference;
+    record.reference = error.reference;
+    record.analog_sha256 = propagation_->digest(input, store::Network::analog);
+    record.quantized_sha256 = propagation_->digest(input, store::Network::quantized);
+    record.radius = alphabets_.radius;
+    for (const quant::Alphabet& alphabet : alphabets_.alphabets) record.step.push_back(alphabet.step());
+    add_to_report(layer, record);
+    const LayerReport& report = report_.layers.back();
+    log_.line(fmt::format("layer '{}': {} x {}, {} levels, relative error {}", layer.name, layer.neurons, layer.inputs,
+                          report.settings.levels,
+                          error.reference > 0 ? fmt::format("{:.4f}", report.relative_error()) : "-"));
     if (report.all.copies_blocks)
       log_.note(fmt::format("layer '{}': /dev/shm is too small to share blocks of inputs, each rank keeps a copy", layer.name));
     if (report.all.radius_fell_back)
       log_.note(fmt::format("layer '{}': a median of |W| was 0, that of the nonzero weights was taken", layer.name));
+    checkpointer_.state().layers.push_back(std::move(record));
   });
+}
+
+void QuantizeJob::add_to_report(const LayerPlan& layer, const LayerRecord& record) {
+  LayerReport& report = report_.layers.emplace_back();
+  report.plan = layer;
+  report.settings = session_.config().settings_for(layer.name);
+  report.kind = net::op_name(model_->graph().node(layer.node).op);
+  report.shown_kind = layer.groups == 1                                    ? report.kind
+                      : model_->graph().tensor_shape(layer.tensor)[1] == 1 ? "depthwise conv"
+                                                                           : "grouped conv";
+  report.all = record.report;
+  report.error = {record.difference, record.reference};
+  report.analog_sha256 = record.analog_sha256;
+  report.quantized_sha256 = record.quantized_sha256;
+  report_.bytes_read += report.all.bytes_read;
+  report_.bytes_written += report.all.bytes_written;
 }
 
 /// SHA-256 over the codes of all layers as they lie in the file; each tile is compared with what its rank said.
@@ -298,7 +481,7 @@ void QuantizeJob::evaluate_networks() {
 std::string QuantizeJob::finish() {
   const Config& config = session_.config();
   propagation_.reset();
-  report_.scratch_peak_bytes += store_->peak_disk_bytes();
+  report_.scratch_peak_bytes += std::max(checkpointer_.state().scratch_peak_bytes, store_->peak_disk_bytes());
   store_.reset();
   result_->finish();
   result_.reset();
@@ -312,25 +495,47 @@ std::string QuantizeJob::finish() {
     report_.threads = config.threads;
     report_.memory_per_rank = config.memory_per_rank;
     report_.peak_memory = peak;
-    report_.seconds = elapsed_.seconds();
+    report_.seconds = earlier_seconds_ + elapsed_.seconds();
+    report_.restarts = checkpointer_.state().restarts;
+    report_.checkpoint_seconds = checkpointer_.seconds();
+    report_.fingerprint = checkpointer_.state().fingerprint;
     write_file_atomically(config.output / "report.csv", report_csv(report_));
     write_file_atomically(config.output / "report.json", report_json(report_));
     table = report_table(report_);
     log_.line(fmt::format("done in {:.2f} s, at most {} in scratch, codes_sha256 {}", report_.seconds,
                           format_bytes(report_.scratch_peak_bytes), report_.codes_sha256));
     log_.finish();
+    checkpointer_.remove_all();
     workspace_->release();
   });
   return table;
 }
 
 std::string QuantizeJob::run() {
-  prepare();
-  open();
-  for (std::size_t index = 0; index < plan_.quantized_layers().size(); ++index) run_layer(index);
-  hash_codes();
-  evaluate_networks();
-  return finish();
+  try {
+    prepare();
+    if (!finished_.empty()) return comm_.is_root() ? finished_ : "";
+    open_result();
+    start_activations();
+    run_layers();
+    hash_codes();
+    evaluate_networks();
+    return finish();
+  } catch (const Error& error) {
+    // What the model or the data forbid, they forbid the next time as well; a file server that is down, perhaps not.
+    if (error.kind() == ErrorKind::input && workspace_ && !is_resumed_ && elapsed_.seconds() < least_kept_seconds)
+      workspace_->forget();
+    throw;
+  }
+}
+
+/// Those that an earlier run has not finished.
+void QuantizeJob::run_layers() {
+  const std::vector<const LayerPlan*> layers = plan_.quantized_layers();
+  const std::size_t first = checkpointer_.state().layers.size();
+  if (comm_.is_root())
+    for (std::size_t index = 0; index < first; ++index) add_to_report(*layers[index], checkpointer_.state().layers[index]);
+  for (std::size_t index = first; index < layers.size(); ++index) run_layer(index);
 }
 
 }  // namespace

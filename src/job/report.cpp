@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "gpfq/base/error.hpp"
@@ -101,7 +102,7 @@ double LayerReport::fraction(Index count) const {
   return static_cast<double>(count) / (static_cast<double>(plan.neurons) * static_cast<double>(plan.inputs));
 }
 
-RankReport join_reports(const LayerPlan& layer, const std::vector<RankReport>& ranks) {
+RankReport merge_reports(const std::vector<RankReport>& ranks) {
   RankReport all;
   all.smallest_radius = HUGE_VAL;
   for (const RankReport& rank : ranks) {
@@ -122,6 +123,11 @@ RankReport join_reports(const LayerPlan& layer, const std::vector<RankReport>& r
   std::sort(all.tiles.begin(), all.tiles.end(), [](const TileReport& a, const TileReport& b) {
     return std::pair{a.first_neuron, a.first_input} < std::pair{b.first_neuron, b.first_input};
   });
+  return all;
+}
+
+RankReport join_reports(const LayerPlan& layer, const std::vector<RankReport>& ranks) {
+  RankReport all = merge_reports(ranks);
   Index weights = 0;
   for (std::size_t i = 0; i < all.tiles.size(); ++i) {
     const TileReport& tile = all.tiles[i];
@@ -157,10 +163,23 @@ std::string report_json(const JobReport& report) {
   json["memory_per_rank"] = report.memory_per_rank;
   json["ranks"] = report.ranks;
   json["threads"] = report.threads;
+  json["restarts"] = report.restarts;
+  json["checkpoint_seconds"] = report.checkpoint_seconds;
+  json["fingerprint"] = report.fingerprint;
   json["blas"] = blas_core();
   json["versions"] = versions();
   json["config"] = Json::parse(report.config_text);
   return json.dump(2) + "\n";
+}
+
+FinishedRun read_finished_run(const std::filesystem::path& report) {
+  std::ifstream file(report);
+  const Json json = Json::parse(file, nullptr, false);
+  try {
+    return {json.at("codes_sha256").get<std::string>(), json.at("fingerprint").get<Fingerprint>()};
+  } catch (const Json::exception& error) {
+    throw_input("{} is not the report of a run: {}", report.string(), error.what());
+  }
 }
 
 std::string report_csv(const JobReport& report) {

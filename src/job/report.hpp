@@ -2,6 +2,7 @@
 // The result in numbers: gathered from the ranks, checked, written as JSON and CSV, shown as a table.
 #pragma once
 
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "gpfq/job/plan.hpp"
 #include "job/estimate.hpp"
 #include "job/evaluation.hpp"
+#include "job/fingerprint.hpp"
 #include "job/messages.hpp"
 #include "job/propagation.hpp"
 
@@ -52,9 +54,22 @@ struct JobReport {
   Index bytes_read = 0;
   Index bytes_written = 0;
   double seconds = 0;
+  Index restarts = 0;
+  double checkpoint_seconds = 0;        ///< spent on checkpoints, by the last of the runs
+  Fingerprint fingerprint;
   std::optional<JobEstimate> estimate;  ///< made before the job began
 };
 
+/// What a report tells of the run that it closes.
+struct FinishedRun {
+  std::string codes_sha256;
+  Fingerprint fingerprint;
+};
+/// @throws Error (input) when the file is not a report
+[[nodiscard]] FinishedRun read_finished_run(const std::filesystem::path& report);
+
+/// What the ranks reported for a layer so far, tiles in order. Times and memory are the largest of any rank.
+[[nodiscard]] RankReport merge_reports(const std::vector<RankReport>& ranks);
 /// Joins what the ranks reported for a layer. @throws Error (fault) unless their tiles cover each neuron once.
 [[nodiscard]] RankReport join_reports(const LayerPlan& layer, const std::vector<RankReport>& ranks);
 

@@ -18,11 +18,11 @@ RunLog::RunLog(bool speaks) : speaks_(speaks), is_terminal_(::isatty(STDERR_FILE
 
 RunLog::~RunLog() { clear_progress(); }
 
-void RunLog::open(const std::filesystem::path& path) {
+void RunLog::open(const std::filesystem::path& path, bool goes_on) {
   if (!speaks_) return;
   try {
     path_ = path;
-    auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string() + ".partial", true);
+    auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string() + ".partial", !goes_on);
     file_ = std::make_shared<spdlog::logger>("run", std::move(sink));
     file_->set_pattern("%Y-%m-%d %H:%M:%S.%e  %v");
     file_->flush_on(spdlog::level::info);

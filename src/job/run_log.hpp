@@ -23,8 +23,8 @@ class RunLog {
   RunLog(const RunLog&) = delete;
   RunLog& operator=(const RunLog&) = delete;
 
-  /// Starts the log file, `<path>.partial` until finish(). @throws Error (input) when it cannot be written.
-  void open(const std::filesystem::path& path);
+  /// Starts the log file, `<path>.partial` until finish(), or goes on with an earlier run's. @throws Error (input) when it cannot be written.
+  void open(const std::filesystem::path& path, bool goes_on);
   /// Renames the log to its final name. @throws Error (input)
   void finish();
   /// A step that is over, to both.

@@ -235,7 +235,9 @@ LayerPlan plan_of_shape(const ScaleShape& shape) {
     graph.tensors[node.name] = {widths[i], widths[i - 1]};
   }
   graph.output = graph.size() - 1;
-  Config config = parse_config(R"({"model": "-", "calibration": {"file": "-", "inputs": "-"}})", "/", "scale");
+  Config config = parse_config(R"({"model": "-", "calibration": {"file": "-", "inputs": "-"},
+                                    "quantization": {"form": "residual"}})",
+                               "/", "scale");
   config.memory_per_rank = Index{1} << 60;
   config.block = shape.block;
   return make_plan(graph, config, shape.samples).layers.back();

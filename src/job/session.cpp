@@ -87,6 +87,8 @@ Index evaluation_samples(const Config& config, const net::Graph& graph) {
 }
 
 std::string plan_job(const JobOptions& options, const PlanOptions& plan) {
+  if (plan.nodes > plan.ranks)
+    throw_input("plan: --nodes is {}, --ranks is {}: expected at least one rank on every node", plan.nodes, plan.ranks);
   Config config =
       parse_config(load_config_text(options.config, options.overrides), folder_of(options.config), options.config.string());
   if (config.threads == 0) config.threads = std::max(1, asked_threads());  // where it will run is not known here
@@ -102,7 +104,7 @@ std::string plan_job(const JobOptions& options, const PlanOptions& plan) {
 std::string evaluate_model(const mpi::Communicator& comm, const std::filesystem::path& path, const JobOptions& options) {
   const Session session(comm, options);
   const Config& config = session.config();
-  std::unique_ptr<Workspace> workspace;
+  std::unique_ptr<TemporaryFolder> folder;
   std::string model_path = path.string();
   comm.agree([&] {
     if (!comm.is_root()) return;
@@ -113,8 +115,8 @@ std::string evaluate_model(const mpi::Communicator& comm, const std::filesystem:
       throw_input("{} holds layers without a network: there is nothing to run from end to end", path.string());
     check_evaluation(*config.evaluation, config.preprocess, graph);
     if (!imported) return;
-    workspace = std::make_unique<Workspace>(config.output, config.scratch, true, 0, 0);
-    model_path = (workspace->scratch() / "model.h5").string();
+    folder = std::make_unique<TemporaryFolder>(scratch_of(config.scratch, config.output / "evaluation"));
+    model_path = (folder->path() / "model.h5").string();
     store::write_model(model_path, *imported);
   });
   comm.broadcast(model_path);

@@ -11,6 +11,7 @@
 #include "gpfq/base/error.hpp"
 #include "gpfq/base/system.hpp"
 #include "gpfq/base/text.hpp"
+#include "job/checkpoint.hpp"
 
 namespace gpfq::job {
 namespace {
@@ -36,55 +37,112 @@ std::filesystem::path normal(const std::filesystem::path& folder) {
   return plain.has_filename() ? plain : plain.parent_path();
 }
 
+/// Makes a folder and those around it. @param made  gets the ones that were not there, outermost first
+void make_folder(const std::filesystem::path& folder, std::vector<std::filesystem::path>& made) {
+  std::error_code code;
+  const std::filesystem::path parent = folder.parent_path();
+  if (!parent.empty() && !std::filesystem::exists(parent, code)) make_folder(parent, made);
+  if (std::filesystem::is_directory(folder, code)) return;
+  if (!std::filesystem::create_directory(folder, code))
+    throw_input("cannot make the folder {}: {}", folder.string(), code ? code.message() : "something else has its name");
+  made.push_back(folder);
+}
+
+/// Disk that a folder's files take; what is reserved but not yet written does not count.
+Index taken_by(const std::filesystem::path& folder) {
+  constexpr Index block_bytes = 512;
+  Index bytes = 0;
+  std::error_code code;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder, code)) {
+    struct stat status {};
+    if (::stat(entry.path().c_str(), &status) == 0 && S_ISREG(status.st_mode)) bytes += status.st_blocks * block_bytes;
+  }
+  return bytes;
+}
+
 }  // namespace
+
+TemporaryFolder::TemporaryFolder(const std::filesystem::path& folder) {
+  make_folder(normal(folder), made_);
+  if (made_.empty()) made_.push_back(normal(folder));
+}
+
+TemporaryFolder::~TemporaryFolder() {
+  std::error_code ignored;
+  std::filesystem::remove_all(made_.back(), ignored);
+  for (auto outer = made_.rbegin(); outer != made_.rend(); ++outer) std::filesystem::remove(*outer, ignored);
+}
 
 std::filesystem::path scratch_of(const std::filesystem::path& scratch, const std::filesystem::path& output) {
   const std::string place = normal(std::filesystem::absolute(output)).string();
   return scratch / ("gpfq-" + sha256(place.data(), static_cast<Index>(place.size())).substr(0, 8));
 }
 
-Workspace::Workspace(const std::filesystem::path& output, const std::filesystem::path& scratch, bool overwrite,
-                     Index output_bytes, Index scratch_bytes)
-    : output_(normal(output)), scratch_(normal(scratch_of(scratch, output))) {
+Workspace::Workspace(const std::filesystem::path& output, Earlier earlier) : output_(normal(output)), overwrites_(earlier == Earlier::overwrite) {
   std::error_code code;
-  for (const char* name : {"quantized.h5", "report.json"})
-    if (!overwrite && std::filesystem::exists(output / name, code))
-      throw_input("{} holds a finished run ({}): use --overwrite to replace it, or another 'output'", output.string(), name);
   try {
-    make_folder(output_);
-    make_folder(normal(scratch));
-    make_folder(scratch_);
+    make_folder(output_, made_);
+    lock_.emplace(output_);
     write_file_atomically(output_ / ".writable", "");
     std::filesystem::remove(output_ / ".writable", code);
-    if (on_same_disk(output_, scratch_)) {
-      check_space(output_, output_bytes + scratch_bytes, "the result and scratch together need");
-    } else {
-      check_space(output_, output_bytes, "the result needs");
-      check_space(scratch_, scratch_bytes, "scratch needs");
+    if (earlier == Earlier::refuse) {
+      if (std::filesystem::exists(manifest_of(output_), code))
+        throw_input("{} holds a run that is not finished: --resume goes on with it, --overwrite replaces it", output.string());
+      for (const char* name : {"quantized.h5", "report.json"})
+        if (std::filesystem::exists(output_ / name, code))
+          throw_input("{} holds a finished run ({}): --overwrite replaces it, --resume only shows it; or use another "
+                      "'output'",
+                      output.string(), name);
     }
+    if (earlier == Earlier::resume && std::filesystem::exists(manifest_of(output_), code)) keep();
+    if (earlier != Earlier::resume) std::filesystem::remove_all(checkpoint_folder(output_), code);
   } catch (...) {
-    for (auto folder = made_.rbegin(); folder != made_.rend(); ++folder) std::filesystem::remove(*folder, code);
+    lock_.reset();
+    remove_made();
     throw;
   }
 }
 
-void Workspace::make_folder(const std::filesystem::path& folder) {
-  std::error_code code;
-  const std::filesystem::path parent = folder.parent_path();
-  if (!parent.empty() && !std::filesystem::exists(parent, code)) make_folder(parent);
-  if (std::filesystem::is_directory(folder, code)) return;
-  if (!std::filesystem::create_directory(folder, code))
-    throw_input("cannot make the folder {}: {}", folder.string(), code ? code.message() : "something else has its name");
-  made_.push_back(folder);
+void Workspace::make_scratch(const std::filesystem::path& scratch, Index output_bytes, Index scratch_bytes) {
+  scratch_ = normal(scratch_of(scratch, output_));
+  make_folder(normal(scratch), made_);
+  make_folder(scratch_, made_);
+  const Index of_result = std::max<Index>(0, output_bytes - taken_by(output_));  // by an earlier run
+  const Index of_scratch = std::max<Index>(0, scratch_bytes - taken_by(scratch_));
+  if (on_same_disk(output_, scratch_)) {
+    check_space(output_, of_result + of_scratch, "the result and scratch together need");
+  } else {
+    check_space(output_, of_result, "the result needs");
+    check_space(scratch_, of_scratch, "scratch needs");
+  }
+}
+
+void Workspace::keep() {
+  if (outcome_ != Outcome::nothing) return;
+  outcome_ = Outcome::kept;
+  std::error_code ignored;
+  if (overwrites_)
+    for (const char* name : {"report.json", "report.csv"}) std::filesystem::remove(output_ / name, ignored);
+}
+
+void Workspace::remove_made() {
+  std::error_code ignored;
+  for (auto folder = made_.rbegin(); folder != made_.rend(); ++folder)
+    std::filesystem::remove(*folder, ignored);  // empty ones only
 }
 
 Workspace::~Workspace() {
   std::error_code ignored;
-  std::filesystem::remove_all(scratch_, ignored);
-  if (!succeeded_)
+  if (outcome_ != Outcome::kept && !scratch_.empty()) {
+    std::filesystem::remove_all(scratch_, ignored);
+    const std::filesystem::path around = scratch_.parent_path();
+    if (around.parent_path() == output_) std::filesystem::remove(around, ignored);  // an earlier run's, now empty
+  }
+  if (outcome_ == Outcome::nothing) std::filesystem::remove_all(checkpoint_folder(output_), ignored);
+  if (outcome_ == Outcome::nothing)
     for (const char* name : {"quantized.h5.partial", "log.partial"}) std::filesystem::remove(output_ / name, ignored);
-  for (auto folder = made_.rbegin(); folder != made_.rend(); ++folder)
-    std::filesystem::remove(*folder, ignored);  // empty ones only
+  lock_.reset();
+  remove_made();
 }
 
 }  // namespace gpfq::job

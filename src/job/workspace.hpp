@@ -1,21 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-// The folders of a job: results and scratch. A job that fails leaves behind what was there before it.
+// The folders of a job: results and scratch. A job that fails leaves behind what was there before it, or what it can go
+// on from.
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <vector>
 
 #include "gpfq/base/types.hpp"
+#include "job/job_lock.hpp"
 
 namespace gpfq::job {
 
-/// Folders made for one job, on root. Unless released, the destructor removes what the job made.
+/// What to do about another run in the output folder.
+enum class Earlier { refuse, overwrite, resume };
+
+/// Folders made for one job, on root, which has them for itself. Unless released or kept, the destructor removes what the
+/// job made.
 class Workspace {
  public:
-  /// Checks and makes the folders.
-  /// @throws Error (input): output holds a run and `overwrite` is false; not writable; too little free space.
-  Workspace(const std::filesystem::path& output, const std::filesystem::path& scratch, bool overwrite,
-            Index output_bytes, Index scratch_bytes);
+  /// Makes the output folder and locks it.
+  /// @throws Error (input): not writable; another job's; holds a run or a checkpoint that is to be refused.
+  Workspace(const std::filesystem::path& output, Earlier earlier);
+  /// Makes the scratch folder. @throws Error (input): not writable; too little free space.
+  void make_scratch(const std::filesystem::path& scratch, Index output_bytes, Index scratch_bytes);
   ~Workspace();
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
@@ -23,15 +31,36 @@ class Workspace {
   /// This job's own folder in scratch.
   [[nodiscard]] const std::filesystem::path& scratch() const { return scratch_; }
   /// The results stand: only scratch is removed.
-  void release() { succeeded_ = true; }
+  void release() { outcome_ = Outcome::done; }
+  /// There is nothing worth keeping after all.
+  void forget() { outcome_ = Outcome::nothing; }
+  /// There is a checkpoint now, which everything is kept for. The report of a run that is overwritten goes.
+  void keep();
 
  private:
-  void make_folder(const std::filesystem::path& folder);
+  void remove_made();
 
   std::filesystem::path output_;
   std::filesystem::path scratch_;
   std::vector<std::filesystem::path> made_;  ///< folders that were not there before, outermost first
-  bool succeeded_ = false;
+  enum class Outcome { nothing, kept, done };
+  Outcome outcome_ = Outcome::nothing;
+  bool overwrites_ = false;
+  std::optional<JobLock> lock_;
+};
+
+/// A folder for files of the moment, with the folders around it that are missing; all of that goes with it.
+class TemporaryFolder {
+ public:
+  /// @throws Error (input) when it cannot be made
+  explicit TemporaryFolder(const std::filesystem::path& folder);
+  ~TemporaryFolder();
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  [[nodiscard]] const std::filesystem::path& path() const { return made_.back(); }
+
+ private:
+  std::vector<std::filesystem::path> made_;
 };
 
 /// This job's own folder in the user's scratch folder, named after where the results go.

@@ -13,11 +13,11 @@
 namespace gpfq::mpi {
 namespace {
 
-/// What a failing rank says; kind 0 is input, 1 is fault.
+/// What a failing rank says.
 struct Failure {
   bool happened = false;
   std::string message;
-  std::int64_t kind = 0;
+  std::int64_t kind = 0;    ///< an ErrorKind
   bool is_agreed = false;  ///< already carries its origin
 };
 
@@ -26,13 +26,13 @@ Failure run_locally(const std::function<void()>& action) {
     action();
     return {};
   } catch (const AgreedError& error) {
-    return {true, error.what(), error.kind() == ErrorKind::input ? 0 : 1, true};
+    return {true, error.what(), static_cast<std::int64_t>(error.kind()), true};
   } catch (const Error& error) {
-    return {true, error.what(), error.kind() == ErrorKind::input ? 0 : 1, false};
+    return {true, error.what(), static_cast<std::int64_t>(error.kind()), false};
   } catch (const std::bad_alloc&) {
-    return {true, "out of memory", 1, false};
+    return {true, "out of memory", static_cast<std::int64_t>(ErrorKind::fault), false};
   } catch (const std::exception& error) {
-    return {true, error.what(), 1, false};
+    return {true, error.what(), static_cast<std::int64_t>(ErrorKind::fault), false};
   }
 }
 
@@ -91,14 +91,14 @@ void Communicator::agree(const std::function<void()>& action) const {
   if (first == size_) return;
   std::int64_t head[2] = {failure.kind, static_cast<std::int64_t>(failure.message.size())};
   // Root speaks for all when it checks input; elsewhere it matters which rank and host it was.
-  if (rank_ == first && !failure.is_agreed && (failure.kind != 0 || !is_root())) {
+  if (rank_ == first && !failure.is_agreed && (failure.kind == static_cast<std::int64_t>(ErrorKind::fault) || !is_root())) {
     failure.message += fmt::format(" [rank {}/{}, {}]", rank_, size_, host_name());
     head[1] = static_cast<std::int64_t>(failure.message.size());
   }
   check(MPI_Bcast(head, 2, MPI_INT64_T, first, comm_), "MPI_Bcast");
   failure.message.resize(static_cast<std::size_t>(head[1]));
   check(MPI_Bcast(failure.message.data(), static_cast<int>(head[1]), MPI_CHAR, first, comm_), "MPI_Bcast");
-  throw AgreedError(head[0] == 0 ? ErrorKind::input : ErrorKind::fault, failure.message);
+  throw AgreedError(static_cast<ErrorKind>(head[0]), failure.message);
 }
 
 void Communicator::sum(std::span<std::int64_t> values) const {

@@ -46,6 +46,7 @@ void SharedWindow::allocate_shared(Index floats) {
         "MPI_Win_allocate_shared");
   MPI_Aint size = 0;
   int unit = 0;
+  check(MPI_Win_set_errhandler(window_, MPI_ERRORS_RETURN), "MPI_Win_set_errhandler");
   check(MPI_Win_shared_query(window_, 0, &size, &unit, &memory), "MPI_Win_shared_query");
   check(MPI_Win_lock_all(MPI_MODE_NOCHECK, window_), "MPI_Win_lock_all");
   values_ = {align(memory), static_cast<std::size_t>(floats)};

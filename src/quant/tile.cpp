@@ -72,6 +72,15 @@ void Tile::quantize_next(Index count, const float* G, const float* C, const floa
   next_input_ += count;
 }
 
+void Tile::restore(Index next_input, std::span<const std::uint8_t> codes, std::span<const std::int32_t> saturated) {
+  require(next_input >= 0 && next_input <= inputs_ && codes.size() == real_values() &&
+              saturated.size() == saturated_.span().size(),
+          "Tile::restore: another tile's state");
+  next_input_ = next_input;
+  std::copy(codes.begin(), codes.end(), codes_.data());
+  std::copy(saturated.begin(), saturated.end(), saturated_.data());
+}
+
 Index Tile::saturated() const {
   Index count = 0;
   for (Index j = 0; j < neurons(); ++j) count += saturated_[j];

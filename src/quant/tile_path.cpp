@@ -133,6 +133,21 @@ void TilePath::widen_residual_bound(const InputBlock& block) {
     residual_bound_ += largest(tile_.W(), t) * block.analog_bound(t) + largest(tile_.Q(), t) * block.quantized_bound(t);
 }
 
+std::span<float> TilePath::kept(Index array, Index chunk) {
+  require(array >= 0 && array < kept_arrays(shape_) && chunk >= 0 && chunk < shape_.chunk_count(),
+          "TilePath::kept: no such array or chunk");
+  AlignedBuffer<float>& rows = !shape_.keeps_outputs ? U_ : array == 0 ? analog_ : shape_.shared ? U_ : quantized_;
+  const Index width = tile_.width();
+  return rows.span().subspan(static_cast<std::size_t>(shape_.offset(chunk) * width),
+                             static_cast<std::size_t>(shape_.padded_rows(chunk) * width));
+}
+
+void TilePath::restore(Index next_input, double residual_bound, std::span<const std::uint8_t> codes,
+                       std::span<const std::int32_t> saturated) {
+  tile_.restore(next_input, codes, saturated);
+  residual_bound_ = residual_bound;
+}
+
 TileStatistics TilePath::statistics() const {
   TileStatistics statistics{tile_.saturated(), tile_.zeros(), 0};
   for (Index j = 0; j < neurons(); ++j)

@@ -9,6 +9,8 @@
 #include <exception>
 #include <system_error>
 
+#include "gpfq/base/digest.hpp"
+#include "gpfq/base/shard_plan.hpp"
 #include "store/dataset.hpp"
 
 namespace gpfq::store {
@@ -34,14 +36,14 @@ void transpose(const float* from, Index rows, Index columns, float* to) {
 
 }  // namespace
 
-ActivationStore::ActivationStore(const mpi::Communicator& comm, std::filesystem::path folder)
+ActivationStore::ActivationStore(const mpi::Communicator& comm, std::filesystem::path folder, bool keeps)
     : comm_(comm), folder_(std::move(folder)) {
   comm_.agree([&] {
     if (!comm_.is_root()) return;
     std::error_code code;
-    std::filesystem::remove_all(folder_, code);
+    if (!keeps) std::filesystem::remove_all(folder_, code);
     if (!code) std::filesystem::create_directories(folder_, code);
-    if (code) throw_input("cannot make the folder for activations {}: {}", folder_.string(), code.message());
+    if (code) throw_output("cannot make the folder for activations {}: {}", folder_.string(), code.message());
   });
 }
 
@@ -58,19 +60,69 @@ const ActivationStore::Tensor& ActivationStore::tensor(int node, Network network
   return found->second;
 }
 
-void ActivationStore::create(int node, Network network, const std::string& name, const Shape& sample_shape,
-                             Index samples) {
+ActivationStore::Tensor ActivationStore::describe(int node, Network network, const std::string& name,
+                                                  const Shape& sample_shape, Index samples) const {
   Tensor tensor;
   tensor.name = name;
   tensor.sample_shape = sample_shape;
   tensor.samples = samples;
   tensor.path = folder_ / fmt::format("{}_{}.h5", node, network == Network::analog ? "analog" : "quantized");
+  return tensor;
+}
+
+void ActivationStore::create(int node, Network network, const std::string& name, const Shape& sample_shape,
+                             Index samples) {
+  Tensor tensor = describe(node, network, name, sample_shape, samples);
   tensor.file = ParallelFile(comm_, tensor.path, OpenMode::create);
   comm_.agree([&] {
     static_cast<void>(create_dataset(tensor.file.id(), dataset_name, stored_shape(sample_shape, samples),
                                      H5T_NATIVE_FLOAT, tensor.path.string()));
   });
   tensors_[{node, network}] = std::move(tensor);
+}
+
+void ActivationStore::reopen(int node, Network network, const std::string& name, const Shape& sample_shape,
+                             Index samples, const FileFrame& frame) {
+  Tensor tensor = describe(node, network, name, sample_shape, samples);
+  comm_.agree([&] {
+    if (comm_.is_root()) check_frame(tensor.path, frame);
+  });
+  tensor.file = ParallelFile(comm_, tensor.path, OpenMode::read_write);
+  comm_.agree([&] {
+    expect_dataset(tensor.file.id(), dataset_name, stored_shape(sample_shape, samples), H5T_FLOAT,
+                   tensor.path.string());
+  });
+  tensors_[{node, network}] = std::move(tensor);
+}
+
+FileFrame ActivationStore::frame(int node, Network network) const {
+  const Tensor& source = tensor(node, network);
+  const hdf5::Handle dataset = hdf5::open_dataset(source.file.id(), dataset_name, source.path.string());
+  return take_frame(source.path, {range_of(dataset.id())});
+}
+
+std::vector<std::string> ActivationStore::slab_digests(int node, Network network) const {
+  constexpr Index slab_bytes = Index{8} << 20;
+  const Tensor& source = tensor(node, network);
+  const Shape shape = stored_shape(source.sample_shape, source.samples);
+  const Index row = element_count(shape) / shape.front();
+  const Index rows = std::max<Index>(1, slab_bytes / (row * static_cast<Index>(sizeof(float))));
+  const ShardPlan shard(shape.front(), rows, comm_.size());
+  std::vector<std::string> mine;
+  comm_.agree([&] {
+    const hdf5::Handle dataset = hdf5::open_dataset(source.file.id(), dataset_name, source.path.string());
+    const Range range = shard.items_of(comm_.rank());
+    AlignedBuffer<float> slab(std::min(rows, range.size()) * row);
+    for (Index first = range.begin; first < range.end; first += rows) {
+      const Index count = std::min(rows, range.end - first);
+      read_rows_of(dataset.id(), H5T_NATIVE_FLOAT, shape, first, count, slab.data(), source.path.string(),
+                   independent_transfer().id());
+      mine.push_back(sha256(slab.data(), count * row * static_cast<Index>(sizeof(float))));
+    }
+  });
+  std::vector<std::string> all;
+  for (const std::vector<std::string>& part : comm_.gather(mine)) all.insert(all.end(), part.begin(), part.end());
+  return all;
 }
 
 void ActivationStore::write(int node, Network network, Index first_sample, const net::Batch& batch) {
@@ -97,16 +149,26 @@ void ActivationStore::write(int node, Network network, Index first_sample, const
 
 void ActivationStore::write_inputs(int node, Network network, Index first_input, Index first_sample,
                                    const net::Batch& batch) {
+  AlignedBuffer<float> transposed(batch.values.size());
+  transpose(batch.values.data(), batch.samples, batch.sample_size(), transposed.data());
+  write_input_box(tensor(node, network), {first_input, first_sample}, {batch.sample_size(), batch.samples},
+                  transposed.data());
+}
+
+void ActivationStore::write_whole_inputs(int node, Network network, Index first_input, Index count,
+                                         const float* values) {
   const Tensor& target = tensor(node, network);
-  require(is_input_major(target), "ActivationStore::write_inputs: a vector tensor");
-  const Index inputs = batch.sample_size();
-  AlignedBuffer<float> transposed(batch.samples * inputs);
-  transpose(batch.values.data(), batch.samples, inputs, transposed.data());
+  write_input_box(target, {first_input, 0}, {count, target.samples}, values);
+}
+
+void ActivationStore::write_input_box(const Tensor& target, const Shape& start, const Shape& count,
+                                      const float* values) {
+  require(is_input_major(target), "ActivationStore: inputs are written to vector tensors");
   const hdf5::Handle dataset = hdf5::open_dataset(target.file.id(), dataset_name, target.path.string());
-  hdf5::write_box(dataset.id(), H5T_NATIVE_FLOAT, {first_input, first_sample}, {inputs, batch.samples},
-                  transposed.data(), fmt::format("activations of '{}' in {}", target.name, target.path.string()),
+  hdf5::write_box(dataset.id(), H5T_NATIVE_FLOAT, start, count, values,
+                  fmt::format("activations of '{}' in {}", target.name, target.path.string()),
                   independent_transfer().id());
-  bytes_written_ += batch.samples * inputs * static_cast<Index>(sizeof(float));
+  bytes_written_ += element_count(count) * static_cast<Index>(sizeof(float));
 }
 
 void ActivationStore::flush(int node, Network network) {
@@ -139,6 +201,15 @@ void ActivationStore::read_inputs(int node, Network network, Index first_input, 
     std::fill_n(out + t * stride + samples, stride - samples, 0.0F);
   }
   bytes_read_ += count * samples * static_cast<Index>(sizeof(float));
+}
+
+net::Batch ActivationStore::read_features(int node, Network network, Index first_input, Index count,
+                                          Index first_sample, Index samples) const {
+  AlignedBuffer<float> inputs(count * samples);
+  read_inputs(node, network, first_input, count, first_sample, samples, inputs.data(), samples);
+  net::Batch batch(samples, {count});
+  transpose(inputs.data(), count, samples, batch.values.data());
+  return batch;
 }
 
 net::Batch ActivationStore::read_channels(int node, Network network, Index first_sample, Index samples,

@@ -37,14 +37,19 @@ hdf5::Handle create_dataset(hid_t location, const std::string& name, const Shape
     dataset = hdf5::Handle(
         H5Dcreate2(location, name.c_str(), type, space.id(), H5P_DEFAULT, creation.id(), H5P_DEFAULT), H5Dclose);
   if (!dataset)
-    throw_input("cannot create dataset '{}' of shape {} in {}: {}", name, to_string(shape), where,
+    throw_output("cannot create dataset '{}' of shape {} in {}: {}", name, to_string(shape), where,
                 hdf5::take_error_stack());
   return dataset;
 }
 
+FileRange range_of(hid_t dataset) {
+  const haddr_t begin = H5Dget_offset(dataset);
+  return begin == HADDR_UNDEF ? FileRange{} : FileRange{static_cast<Index>(begin), static_cast<Index>(H5Dget_storage_size(dataset))};
+}
+
 void create_group(hid_t location, const std::string& name, const std::string& where) {
   const hdf5::Handle group(H5Gcreate2(location, name.c_str(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Gclose);
-  if (!group) throw_input("cannot create group '{}' in {}: {}", name, where, hdf5::take_error_stack());
+  if (!group) throw_output("cannot create group '{}' in {}: {}", name, where, hdf5::take_error_stack());
 }
 
 void expect_dataset(hid_t location, const std::string& name, const Shape& shape, H5T_class_t type_class,

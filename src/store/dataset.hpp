@@ -8,12 +8,15 @@
 #include "gpfq/hdf5/handle.hpp"
 #include "gpfq/net/graph.hpp"
 #include "gpfq/net/tensor_source.hpp"
+#include "gpfq/store/file_frame.hpp"
 
 namespace gpfq::store {
 
 /// A contiguous dataset whose space is taken at once (parallel writers need that) and not filled.
 [[nodiscard]] hdf5::Handle create_dataset(hid_t location, const std::string& name, const Shape& shape, hid_t type,
                                           const std::string& where);
+/// Where the values of a contiguous dataset lie in its file.
+[[nodiscard]] FileRange range_of(hid_t dataset);
 void create_group(hid_t location, const std::string& name, const std::string& where);
 
 /// @throws Error (input) unless the dataset is there with this shape and class.

@@ -58,7 +58,7 @@ void copy_tensor(hid_t file, const std::string& name, const net::TensorSource& s
 hdf5::Handle create_model_file(const std::filesystem::path& path, const net::Graph& graph) {
   hdf5::silence_error_printing();
   hdf5::Handle file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose);
-  if (!file) throw_input("cannot create {}: {}", path.string(), hdf5::take_error_stack());
+  if (!file) throw_output("cannot create {}: {}", path.string(), hdf5::take_error_stack());
   hdf5::write_string_attribute(file.id(), "format", model_format);
   hdf5::write_integer_attribute(file.id(), "version", model_version);
   hdf5::write_string_attribute(file.id(), "graph", net::to_json(graph));
@@ -84,10 +84,10 @@ void write_model(const std::filesystem::path& path, const net::Model& model) {
       require(source.shape == shape, "write_model: a tensor's source has another shape than the graph says");
       copy_tensor(file.id(), name, source, path.string());
     }
-    hdf5::close(file, ErrorKind::input, "writing " + partial.string());
+    hdf5::close(file, ErrorKind::output, "writing " + partial.string());
     std::error_code code;
     std::filesystem::rename(partial, path, code);
-    if (code) throw_input("cannot write {}: {}", path.string(), code.message());
+    if (code) throw_output("cannot write {}: {}", path.string(), code.message());
   } catch (...) {
     std::error_code ignored;
     std::filesystem::remove(partial, ignored);

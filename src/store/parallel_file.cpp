@@ -47,12 +47,12 @@ ParallelFile::~ParallelFile() {
 void ParallelFile::flush(const mpi::Communicator& comm) {
   const herr_t status = H5Fflush(file_.id(), H5F_SCOPE_GLOBAL);
   comm.agree([&] {
-    if (status < 0) throw_input("{} cannot be written: {}", path_.string(), hdf5::take_error_stack());
+    if (status < 0) throw_output("{} cannot be written: {}", path_.string(), hdf5::take_error_stack());
   });
 }
 
 void ParallelFile::close(const mpi::Communicator& comm) {
-  comm.agree([&] { hdf5::close(file_, ErrorKind::input, path_.string()); });
+  comm.agree([&] { hdf5::close(file_, ErrorKind::output, path_.string()); });
 }
 
 hdf5::Handle collective_transfer() { return transfer_list(H5FD_MPIO_COLLECTIVE); }

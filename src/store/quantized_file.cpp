@@ -40,7 +40,7 @@ void create_serially(const std::filesystem::path& path, const ModelFile& source,
         }};
     copy_tensor(file.id(), name, tensor, path.string());
   }
-  hdf5::close(file, ErrorKind::input, "writing " + path.string());
+  hdf5::close(file, ErrorKind::output, "writing " + path.string());
 }
 
 struct FileBox {
@@ -76,6 +76,34 @@ QuantizedFile::QuantizedFile(const mpi::Communicator& comm, std::filesystem::pat
     if (comm_.is_root()) create_serially(partial_path_, source, layers_);
   });
   file_ = ParallelFile(comm_, partial_path_, OpenMode::read_write);
+}
+
+QuantizedFile::QuantizedFile(const mpi::Communicator& comm, std::filesystem::path path, const net::Graph& graph,
+                             std::vector<QuantizedLayer> layers, const FileFrame& frame)
+    : comm_(comm),
+      path_(std::move(path)),
+      partial_path_(path_.string() + ".partial"),
+      graph_(graph),
+      layers_(std::move(layers)) {
+  comm_.agree([&] {
+    if (!comm_.is_root()) return;
+    std::error_code ignored;  // stopped between its renaming and the end of the run
+    if (!std::filesystem::exists(partial_path_, ignored) && std::filesystem::exists(path_, ignored))
+      std::filesystem::rename(path_, partial_path_, ignored);
+    check_frame(partial_path_, frame);
+  });
+  file_ = ParallelFile(comm_, partial_path_, OpenMode::read_write);
+}
+
+FileFrame QuantizedFile::frame() const {
+  std::vector<FileRange> holes;
+  for (const QuantizedLayer& layer : layers_)
+    for (const char* name : {"/codes", "/radius", "/step"}) {
+      const hdf5::Handle dataset =
+          hdf5::open_dataset(file_.id(), "layers/" + layer.name + name, partial_path_.string());
+      holes.push_back(range_of(dataset.id()));
+    }
+  return take_frame(partial_path_, std::move(holes));
 }
 
 const QuantizedLayer& QuantizedFile::layer(const std::string& name) const {
@@ -141,7 +169,7 @@ void QuantizedFile::finish() {
     if (!comm_.is_root()) return;
     std::error_code code;
     std::filesystem::rename(partial_path_, path_, code);
-    if (code) throw_input("cannot rename {} to {}: {}", partial_path_.string(), path_.string(), code.message());
+    if (code) throw_output("cannot rename {} to {}: {}", partial_path_.string(), path_.string(), code.message());
   });
 }
 

@@ -77,6 +77,20 @@ TEST(Program, ScaleNeedsNoFiles) {
   EXPECT_EQ(Json::parse(succeed(0, some).out)["products"], "all");
 }
 
+TEST(Program, BenchCreditsTheFlopsOfTheForm) {
+  const SmallJob job;
+  const auto flops_of = [&](double m, double N, double n, const char* form) {
+    const Json line = Json::parse(
+        succeed(0, {"bench", "--samples", fmt::format("{}", m), "--inputs", fmt::format("{}", N), "--neurons",
+                    fmt::format("{}", n), "--folder", job.path().string()})
+            .out);
+    EXPECT_EQ(line["form"], form);
+    return line["gflops"].get<double>() * line["seconds"].get<double>() * 1e9;
+  };
+  EXPECT_NEAR(flops_of(512, 256, 64, "gram"), 2.0 * 256 * 256 * (512 + 64), 10);
+  EXPECT_NEAR(flops_of(50, 129, 16, "residual"), 6.0 * 50 * 129 * 16, 1);
+}
+
 TEST(Program, OnlyTheFirstRankPrints) {
   const SmallJob job;
   const CommandResult run = succeed(3, {"quantize", job.config()});

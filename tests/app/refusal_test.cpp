@@ -2,9 +2,13 @@
 // Bad input from the shell: one message, exit code 2, nothing half-written and no rank left hanging,
 // on one rank and on several.
 #include <fmt/format.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <functional>
 
 #include "app/program.hpp"
@@ -252,6 +256,25 @@ TEST_P(LayersWithoutANetwork, RunOrGiveOneMessage) {
 
 INSTANTIATE_TEST_SUITE_P(Ranks, LayersWithoutANetwork, testing::Values(0, 3));
 
+class LockedData : public testing::TestWithParam<int> {};
+
+// A lock that is not to be had, as on a file system without locks; what the message advises helps.
+TEST_P(LockedData, IsRefusedUnlessLockingIsOff) {
+  const SmallJob job;
+  const int holder = ::open((job / "data.h5").c_str(), O_RDWR);
+  ASSERT_GE(holder, 0);
+  ASSERT_EQ(::flock(holder, LOCK_EX), 0);
+  const std::string before = test::listing(job.path());
+  expect_refusal(run_program(GetParam(), {"quantize", job.config()}), {"data.h5", "HDF5_USE_FILE_LOCKING=FALSE"});
+  EXPECT_EQ(test::listing(job.path()), before);
+  ::setenv("HDF5_USE_FILE_LOCKING", "FALSE", 1);
+  EXPECT_EQ(run_program(GetParam(), {"quantize", job.config()}).exit_code, 0);
+  ::unsetenv("HDF5_USE_FILE_LOCKING");
+  ::close(holder);
+}
+
+INSTANTIATE_TEST_SUITE_P(Ranks, LockedData, testing::Values(0, 3));
+
 TEST(SerialRefusal, DemoImportPlanInspect) {
   const SmallJob job;
   const std::string before = test::listing(job.path());
@@ -261,6 +284,11 @@ TEST(SerialRefusal, DemoImportPlanInspect) {
   expect_refusal(run_program(0, {"import", (job / "model.h5").string(), "-o", (job / "m.h5").string()}), {"native"});
   expect_refusal(run_program(0, {"plan", (job / "none.json").string()}), {"none.json"});
   expect_refusal(run_program(0, {"plan", job.config(), "--ranks", "0"}), {"--ranks"});
+  expect_refusal(run_program(0, {"plan", job.config(), "--ranks", "3", "--nodes", "5"}), {"--nodes is 5", "--ranks is 3"});
+  for (const char* rate : {"nan", "inf", "0", "-1", "1x"}) {
+    expect_refusal(run_program(0, {"plan", job.config(), "--gflops", rate}), {"--gflops", "not a positive number"});
+    expect_refusal(run_program(0, {"scale", "--latency-us", rate}), {"--latency-us", "not a positive number"});
+  }
   expect_refusal(run_program(0, {"inspect", (job / "none.h5").string()}), {"none.h5"});
   expect_refusal(run_program(0, {"inspect", job.config()}), {"job.json"});
   expect_refusal(run_program(0, {}), {"subcommand"});

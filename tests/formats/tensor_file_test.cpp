@@ -100,15 +100,18 @@ TEST_P(EveryKind, RowsAndColumnsAreAsWritten) {
     }
   for (Index first = 0; first <= 5; ++first)
     for (Index count = 0; first + count <= 5; ++count) {
-      std::vector<float> columns(static_cast<std::size_t>(count * 7));
-      file->read_columns(first, count, columns.data());
-      for (Index column = 0; column < count; ++column)
-        for (Index row = 0; row < 7; ++row)
-          EXPECT_EQ(columns[static_cast<std::size_t>(column * 7 + row)],
-                    values[static_cast<std::size_t>(row * 5 + first + column)]);
+      for (const Index rows : {0, 4, 7}) {
+        std::vector<float> columns(static_cast<std::size_t>(count * rows));
+        file->read_columns(first, count, rows, columns.data());
+        for (Index column = 0; column < count; ++column)
+          for (Index row = 0; row < rows; ++row)
+            EXPECT_EQ(columns[static_cast<std::size_t>(column * rows + row)],
+                      values[static_cast<std::size_t>(row * 5 + first + column)]);
+      }
     }
   EXPECT_THROW(file->read_rows(6, 2, nullptr), Error);
-  EXPECT_THROW(file->read_columns(-1, 2, nullptr), Error);
+  EXPECT_THROW(file->read_columns(-1, 2, 7, nullptr), Error);
+  EXPECT_THROW(file->read_columns(0, 2, 8, nullptr), Error);
 }
 
 // Longer than what is converted and transposed at a time.

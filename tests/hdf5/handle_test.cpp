@@ -3,7 +3,9 @@
 // of every kind come back, boxes land where they should.
 #include "gpfq/hdf5/handle.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <array>
@@ -58,6 +60,19 @@ std::string input_error(Call&& call) {
 ::testing::AssertionResult mentions(const std::string& message, const std::string& part) {
   if (message.find(part) != std::string::npos) return ::testing::AssertionSuccess();
   return ::testing::AssertionFailure() << "'" << message << "' does not mention '" << part << "'";
+}
+
+// What a file system without locks looks like from here: the lock that HDF5 wants is not to be had.
+TEST_F(Hdf5Handle, NamesTheVariableThatHelpsWhereALockIsRefused) {
+  { const Handle file = create("locked.h5"); }
+  const int holder = ::open(path("locked.h5").c_str(), O_RDWR);
+  ASSERT_GE(holder, 0);
+  ASSERT_EQ(::flock(holder, LOCK_EX), 0);
+  const std::string message = input_error([&] { static_cast<void>(open_file(path("locked.h5"))); });
+  EXPECT_TRUE(mentions(message, "locked.h5"));
+  EXPECT_TRUE(mentions(message, "cannot be locked"));
+  EXPECT_TRUE(mentions(message, "HDF5_USE_FILE_LOCKING=FALSE"));
+  ::close(holder);
 }
 
 TEST_F(Hdf5Handle, OwnsAndMoves) {

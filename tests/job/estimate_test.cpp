@@ -193,6 +193,22 @@ TEST(Machine, RatesAreCachedAndABadCacheIsAsNone) {
   EXPECT_GT(machine_rates(folder.path(), folder / "cache/gpfq/machine.json/under/a/file").flops_per_second, 0);
 }
 
+TEST(Machine, OldRatesAreMeasuredAgainAndTheBetterOnesKept) {
+  const test::TempFolder folder;
+  const std::filesystem::path cache = folder / "machine.json";
+  static_cast<void>(machine_rates(folder.path(), cache));
+  Json known = Json::parse(test::read_text(cache));
+  Json& rates = known.begin().value();
+  rates["measured_at"] = 1;
+  rates["flops_per_second"] = 1e18;
+  rates["digest_bytes_per_second"] = 1.0;
+  test::write_text(cache, known.dump());
+  const MachineRates again = machine_rates(folder.path(), cache);
+  EXPECT_EQ(again.flops_per_second, 1e18);
+  EXPECT_GT(again.digest_bytes_per_second, 1.0);
+  EXPECT_GT(Json::parse(test::read_text(cache)).begin().value()["measured_at"], 1);
+}
+
 TEST(Machine, WhatIsGivenTakesThePlaceOfWhatIsMeasured) {
   GivenRates given;
   given.gflops = 40;

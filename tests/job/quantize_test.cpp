@@ -394,6 +394,7 @@ TEST_P(ZeroWeights, GetTheLevelInTheMiddle) {
     const std::string csv = test::read_text(job / "ranks/report.csv");
     EXPECT_TRUE(mentions(csv, "\"fc1\",dense,"));
     EXPECT_FALSE(mentions(csv, "nan"));
+    EXPECT_FALSE(mentions(test::read_text(job / "ranks/log"), "nan"));
     EXPECT_TRUE(mentions(csv, fmt::format(",{},0,,", levels)));  // radius 0, no relative error
     EXPECT_EQ(report["layers"][0]["radius"], 0);
     EXPECT_TRUE((job.codes("ranks", "fc1").array() == levels / 2).all());

@@ -24,6 +24,9 @@ TEST(ScaleShape, IsPlannedAsAJobWould) {
   EXPECT_FALSE(layer.path.shared);
   EXPECT_EQ(plan_of_shape({.shared = true}).flops, 6.0 * 0x1p48);  // XW beside U
   EXPECT_EQ(plan_of_shape({.block = 32}).path.block_width, 32);
+  // Where a job would form G and C of all inputs, the model still is of residual form.
+  EXPECT_EQ(plan_of_shape({.inputs = 1, .neurons = 1, .samples = 1}).form, Form::residual);
+  EXPECT_EQ(plan_of_shape({.inputs = 256, .neurons = 64, .samples = 512}).form, Form::residual);
   EXPECT_TRUE(test::mentions(test::input_error([] { static_cast<void>(plan_of_shape({.inputs = 0})); }), "positive"));
 }
 

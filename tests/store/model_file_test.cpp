@@ -128,8 +128,8 @@ TEST(ModelFile, AFailedWriteKeepsTheFileBefore) {
 TEST(ModelFile, RefusesAFolderThatIsAFile) {
   const TempFolder folder;
   test::write_text(folder / "file", "x");
-  static_cast<void>(test::input_error(
-      [&] { write_model(folder / "file/model.h5", test::ChainBuilder({1}).dense("fc", 1, {7}).build()); }));
+  static_cast<void>(test::error_of(
+      ErrorKind::output, [&] { write_model(folder / "file/model.h5", test::ChainBuilder({1}).dense("fc", 1, {7}).build()); }));
 }
 
 TEST(DamagedModel, MissingAndForeignFiles) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One exception type with two kinds: what the user can mend (exit code 2) and faults of the
-// program or the machine (exit code 1).
+// One exception type of four kinds: what the user can mend, in what goes in or where it goes (exit code 2), faults of
+// the program or the machine (exit code 1), and a stop that was asked for (exit code 75).
 #pragma once
 
 #include <fmt/core.h>
@@ -13,7 +13,9 @@ namespace gpfq {
 
 enum class ErrorKind {
   input,  ///< bad arguments, config, model or data: one message, exit code 2
-  fault   ///< a broken promise of the program, its libraries or the machine: exit code 1
+  output,  ///< an output that cannot be written, a full disk for one: exit code 2, what was done before is kept
+  fault,  ///< a broken promise of the program, its libraries or the machine: exit code 1
+  stopped  ///< ended on request, with a checkpoint: exit code 75
 };
 
 /// A message that a terminal and a log can take, whatever names from files it quotes: control characters as \x1b,
@@ -34,6 +36,12 @@ class Error : public std::runtime_error {
 template <class... Args>
 [[noreturn]] void throw_input(fmt::format_string<Args...> text, Args&&... args) {
   throw Error(ErrorKind::input, fmt::format(text, std::forward<Args>(args)...));
+}
+
+/// Throws an output error with a formatted message.
+template <class... Args>
+[[noreturn]] void throw_output(fmt::format_string<Args...> text, Args&&... args) {
+  throw Error(ErrorKind::output, fmt::format(text, std::forward<Args>(args)...));
 }
 
 /// Throws a fault with a formatted message.

@@ -31,8 +31,9 @@ class TensorFile {
 
   /// Rows first .. first+count−1, packed: count × columns. @throws Error (input) when the file cannot be read.
   void read_rows(Index first, Index count, float* out) const;
-  /// Columns first .. first+count−1, transposed: count × rows. Memory beside `out`: 1 MiB or one row of the part.
-  void read_columns(Index first, Index count, float* out) const;
+  /// The first `rows` rows of columns first .. first+count−1, transposed: count × rows. Memory beside `out`: 1 MiB or
+  /// one row of the part.
+  void read_columns(Index first, Index count, Index rows, float* out) const;
 
  protected:
   TensorFile(Shape shape, std::string where) : shape_(std::move(shape)), where_(std::move(where)) {}

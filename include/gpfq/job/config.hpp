@@ -104,6 +104,7 @@ struct Config {
   std::filesystem::path output;
   std::filesystem::path scratch;
   Index memory_per_rank = 0;  ///< bytes
+  double checkpoint_seconds = 600;  ///< between checkpoints inside a layer
   int threads = 0;  ///< 0: left to choose_threads
   Index block = 0;  ///< 0: chosen per layer
   RankGrid grid;

@@ -16,6 +16,7 @@ struct JobOptions {
   std::filesystem::path config;
   std::vector<std::string> overrides;  ///< "key=value"
   bool overwrite = false;
+  bool resume = false;  ///< go on from the output's checkpoint where there is one
 };
 
 /// Rates that the user gives in place of measured ones; GB are 10⁹ bytes.
@@ -87,7 +88,7 @@ struct BenchOptions {
 
 /// Quantizes a synthetic layer and times it beside products of matrices on the same cores. Collective.
 /// @returns one line of JSON on root: seconds from the store to the codes, flops per second (6·m·N·n flops, 4 where
-///          X = Xq) and their share of the products' rate.
+///          X = Xq; in Gram form 2·N²·(m + n), 1 where X = Xq) and their share of the products' rate.
 [[nodiscard]] std::string bench(const mpi::Communicator& comm, const BenchOptions& options);
 
 /// Accuracy of a native or importable model on the config's evaluation data. Collective.

@@ -151,6 +151,13 @@ struct GramShares {
 };
 [[nodiscard]] GramShares gram_shares(const LayerPlan& layer, int threads, Index memory_per_rank);
 
+/// How the activations of a layer without a network come to the store.
+struct LoadShares {
+  Index unit = 1;    ///< inputs with a digest of their own: depends on the layer only
+  Index inputs = 1;  ///< inputs in memory together, a multiple of the unit
+};
+[[nodiscard]] LoadShares load_shares(const LayerPlan& layer, Index memory_per_rank);
+
 /// Samples, a multiple of the unit and at least one unit, that a rank propagates at once through nodes first .. last−1.
 [[nodiscard]] Index samples_per_wave(const JobPlan& plan, const net::Graph& graph, int first, int last,
                                      Index memory_per_rank);

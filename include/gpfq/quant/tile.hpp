@@ -42,6 +42,11 @@ class Tile {
   /// Weights whose level is zero.
   [[nodiscard]] Index zeros() const;
 
+  /// By neuron, padded ones included: weights of the inputs so far that were saturated.
+  [[nodiscard]] std::span<const std::int32_t> saturated_counts() const { return saturated_.span(); }
+  /// Stands after `next_input` inputs again. @param codes  as codes() was then   @param saturated  as saturated_counts()
+  void restore(Index next_input, std::span<const std::uint8_t> codes, std::span<const std::int32_t> saturated);
+
   /// Bytes that an object of these extents holds.
   [[nodiscard]] static Index bytes(Index inputs, Index block_width, Index tile_width);
 

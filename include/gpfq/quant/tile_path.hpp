@@ -47,6 +47,15 @@ class TilePath {
     quantize(block);
   }
 
+  /// What is to be kept, beside the codes, so that the path can stop between two blocks and go on later: arrays of
+  /// rows × tile width, by chunk of rows, and a bound that does not depend on which rows lie here.
+  [[nodiscard]] static Index kept_arrays(const PathShape& shape) { return shape.keeps_outputs ? 2 : 1; }
+  [[nodiscard]] std::span<float> kept(Index array, Index chunk);
+  [[nodiscard]] double residual_bound() const { return residual_bound_; }
+  /// Goes on after `next_input` inputs, when kept() has been filled. @param codes, saturated  as Tile::restore()
+  void restore(Index next_input, double residual_bound, std::span<const std::uint8_t> codes,
+               std::span<const std::int32_t> saturated);
+
   [[nodiscard]] bool finished() const { return tile_.finished(); }
   /// The residual of one neuron over the rows here, in order.
   [[nodiscard]] std::vector<float> residual(Index neuron) const;

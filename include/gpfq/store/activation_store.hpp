@@ -10,6 +10,7 @@
 
 #include "gpfq/mpi/communicator.hpp"
 #include "gpfq/net/propagate.hpp"
+#include "gpfq/store/file_frame.hpp"
 #include "gpfq/store/parallel_file.hpp"
 
 namespace gpfq::store {
@@ -20,8 +21,8 @@ enum class Network { analog, quantized };
 /// of inputs is one contiguous read; feature maps lie sample-major.
 class ActivationStore {
  public:
-  /// Root creates the folder (removing a store left by an earlier run). Collective.
-  ActivationStore(const mpi::Communicator& comm, std::filesystem::path folder);
+  /// Root creates the folder, which is emptied unless `keeps` what an earlier run left. Collective.
+  ActivationStore(const mpi::Communicator& comm, std::filesystem::path folder, bool keeps = false);
   /// Removes the folder on root unless an exception is unwinding (then root's caller does).
   ~ActivationStore();
   ActivationStore(const ActivationStore&) = delete;
@@ -29,16 +30,30 @@ class ActivationStore {
 
   /// Collective. @param name  of the node, for messages
   void create(int node, Network network, const std::string& name, const Shape& sample_shape, Index samples);
+  /// Opens what an earlier run created, with its `frame` where there is one. Collective.
+  /// @throws Error (input) naming a file that is missing, truncated or damaged.
+  void reopen(int node, Network network, const std::string& name, const Shape& sample_shape, Index samples,
+              const FileFrame& frame);
+  /// What of a tensor's file must not change while values are written; on root, after flush().
+  [[nodiscard]] FileFrame frame(int node, Network network) const;
+  /// Digests of a tensor's values by slabs of its file, in order; on root, after flush(). Collective.
+  [[nodiscard]] std::vector<std::string> slab_digests(int node, Network network) const;
   /// Writes samples first .. first+batch.samples−1; ranks without samples pass an empty batch. Collective.
   void write(int node, Network network, Index first_sample, const net::Batch& batch);
   /// Writes some inputs (features) of a vector tensor for some samples: `batch` holds samples × inputs. Independent.
   void write_inputs(int node, Network network, Index first_input, Index first_sample, const net::Batch& batch);
+  /// Writes inputs first .. first+count−1 of a vector tensor for all samples: `values` holds count × samples.
+  /// Independent.
+  void write_whole_inputs(int node, Network network, Index first_input, Index count, const float* values);
   /// Makes the written tensor readable by all ranks. Collective.
   void flush(int node, Network network);
   /// Inputs first .. first+count−1 of a vector tensor for some samples, input t at out + t·stride; the rest of
   /// each stride is zeroed. Independent.
   void read_inputs(int node, Network network, Index first_input, Index count, Index first_sample, Index samples,
                    float* out, Index stride) const;
+  /// The same as samples × count. Independent.
+  [[nodiscard]] net::Batch read_features(int node, Network network, Index first_input, Index count, Index first_sample,
+                                         Index samples) const;
   /// Channels (first extent) of feature maps for some samples: samples × count × the rest. Independent.
   [[nodiscard]] net::Batch read_channels(int node, Network network, Index first_sample, Index samples,
                                          Index first_channel, Index count) const;
@@ -61,7 +76,10 @@ class ActivationStore {
     ParallelFile file;
   };
   using Key = std::pair<int, Network>;
+  [[nodiscard]] Tensor describe(int node, Network network, const std::string& name, const Shape& sample_shape,
+                                Index samples) const;
   [[nodiscard]] const Tensor& tensor(int node, Network network) const;
+  void write_input_box(const Tensor& target, const Shape& start, const Shape& count, const float* values);
   [[nodiscard]] static bool is_input_major(const Tensor& tensor) { return tensor.sample_shape.size() == 1; }
 
   const mpi::Communicator& comm_;

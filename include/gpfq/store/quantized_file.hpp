@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "gpfq/mpi/communicator.hpp"
+#include "gpfq/store/file_frame.hpp"
 #include "gpfq/store/model_file.hpp"
 #include "gpfq/store/parallel_file.hpp"
 
@@ -29,6 +30,11 @@ class QuantizedFile : public net::Parameters {
   QuantizedFile(const mpi::Communicator& comm, std::filesystem::path path, const ModelFile& source,
                 std::vector<QuantizedLayer> layers);
 
+  /// Goes on with the file that an earlier run left unfinished, with its `frame`. Collective.
+  /// @throws Error (input) naming a file that is missing, truncated or damaged.
+  QuantizedFile(const mpi::Communicator& comm, std::filesystem::path path, const net::Graph& graph,
+                std::vector<QuantizedLayer> layers, const FileFrame& frame);
+
   /// Some inputs of some neurons' codes (neurons × inputs, packed). The inputs are whole rows, or whole kernels of
   /// neighbouring channels. Independent.
   void write_codes(const std::string& layer, const CodeBox& box, const std::uint8_t* codes);
@@ -43,6 +49,8 @@ class QuantizedFile : public net::Parameters {
   void read_codes(const std::string& layer, const CodeBox& box, std::uint8_t* codes) const;
   /// Steps of a layer's neurons. Independent; after flush().
   [[nodiscard]] std::vector<float> read_steps(const std::string& layer, Index first_neuron, Index count) const;
+  /// What of the file must not change while codes and alphabets are written; on root, after flush().
+  [[nodiscard]] FileFrame frame() const;
   /// Closes and renames to the final name. Collective.
   void finish();
 

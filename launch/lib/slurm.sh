@@ -1,0 +1,163 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A job inside a Slurm allocation: ranks, threads and memory as the allocation has them, a stop with a checkpoint
+# when Slurm warns, and the way back into the queue. Sourced by the batch scripts, which set `home` (the checkout) and `script_name`.
+: "${home:?}" "${script_name:?}"
+# shellcheck source=launch/lib/job.sh
+source "$home/launch/lib/job.sh"
+
+# expand_counts '2(x3),1': one count per node and line, as SLURM_TASKS_PER_NODE has them.
+expand_counts() {
+  local part count times
+  for part in ${1//,/ }; do
+    count=${part%%(*}
+    times=1
+    if [[ $part == *'(x'* ]]; then
+      times=${part##*(x}
+      times=${times%)}
+    fi
+    while ((times-- > 0)); do
+      echo "$count"
+    done
+  done
+}
+
+# derive_shape: sets `threads`, `rank_count`, `ranks_on_nodes` (as SLURM_TASKS_PER_NODE) and `most_ranks` of a node.
+# A job that asked for no tasks gets a rank for every `threads` CPUs.
+derive_shape() {
+  local count counts=()
+  threads=${SLURM_CPUS_PER_TASK:-1}
+  if [[ -n ${SLURM_NTASKS-}${SLURM_NTASKS_PER_NODE-} ]]; then
+    # shellcheck disable=SC2153
+    mapfile -t counts < <(expand_counts "$SLURM_TASKS_PER_NODE")
+  else
+    mapfile -t counts < <(expand_counts "$SLURM_JOB_CPUS_PER_NODE")
+    for count in "${!counts[@]}"; do
+      counts[count]=$((counts[count] > threads ? counts[count] / threads : 1))
+    done
+  fi
+  rank_count=0
+  most_ranks=0
+  for count in "${counts[@]}"; do
+    rank_count=$((rank_count + count))
+    most_ranks=$((count > most_ranks ? count : most_ranks))
+  done
+  ranks_on_nodes=$(IFS=, && echo "${counts[*]}")
+}
+
+# node_mebibytes: what the job may use of this node: its allocation, else the share of its CPUs.
+node_mebibytes() {
+  local total all_cpus
+  if ((${SLURM_MEM_PER_NODE:-0} > 0)); then
+    echo "$SLURM_MEM_PER_NODE"
+  elif ((${SLURM_MEM_PER_CPU:-0} > 0)); then
+    echo $((SLURM_MEM_PER_CPU * SLURM_CPUS_ON_NODE))
+  else
+    total=$(awk '/^MemTotal:/ { print int($2 / 1024) }' /proc/meminfo)
+    all_cpus=$(nproc --all)
+    echo $((SLURM_CPUS_ON_NODE < all_cpus ? total * SLURM_CPUS_ON_NODE / all_cpus : total))
+  fi
+}
+
+# derive_memory: sets `memory_per_rank`. The rest of the node's memory is for libraries, MPI and the page cache.
+derive_memory() {
+  local percent=${GPFQ_MEMORY_PERCENT:-80}
+  memory_per_rank=${GPFQ_MEMORY_PER_RANK:-$(($(node_mebibytes) * percent / 100 / most_ranks))MiB}
+}
+
+# clean_nodes: clean_leftovers on every node of the job; not worth a failed job.
+clean_nodes() {
+  srun --mpi=none --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task=1 \
+    bash -c "$(declare -f clean_leftovers); clean_leftovers" </dev/null ||
+    say 'shared memory could not be cleaned on all nodes'
+}
+
+# launcher_command: fills `launcher`. mpirun starts ranks where the allocation has tasks and leaves threads where the
+# system puts them (Slurm's CPUs may be hardware threads, which mpirun counts differently); srun pins by itself.
+launcher_command() {
+  local words options=()
+  read -ra words <<<"${GPFQ_LAUNCHER:-mpirun}"
+  read -ra options <<<"${GPFQ_LAUNCHER_OPTIONS-}"
+  if [[ ${words[0]##*/} == srun ]]; then
+    if [[ " ${words[*]} ${options[*]-} " != *' --mpi='* ]]; then
+      words+=(--mpi=pmix)
+    fi
+    launcher=("${words[@]}" -K1 --ntasks="$rank_count" --cpus-per-task="$threads")
+    if [[ -z ${SLURM_NTASKS-}${SLURM_NTASKS_PER_NODE-} ]]; then
+      launcher+=(--ntasks-per-node="$most_ranks")
+    fi
+  else
+    words[0]=$(find_launcher "$home" "${words[0]}") || exit
+    launcher=(env -u SLURM_CPUS_PER_TASK SLURM_TASKS_PER_NODE="$ranks_on_nodes"
+      "${words[@]}" -n "$rank_count" --bind-to none)
+  fi
+  launcher+=("${options[@]}")
+}
+
+# requeue REASON: back into the queue, where the same script resumes; Slurm ends this one.
+requeue() {
+  local name=$SLURM_JOB_ID
+  if [[ -n ${SLURM_ARRAY_JOB_ID-} ]]; then
+    name=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID # one task has the array's own number, which means all of them
+  fi
+  say "$1: back into the queue (job $name resumes there)"
+  if ! scontrol requeue "$name"; then
+    say 'this Slurm does not requeue the job: submit it again by the same command to go on'
+  fi
+  exit "$gpfq_exit_stopped"
+}
+
+# count_fault: counts a start that ended by a fault, in a small file in the folder of submission; false from the
+# third one on, so that a job that always fails comes to an end.
+count_fault() {
+  local count=0
+  if [[ -r $fault_file ]]; then
+    read -r count <"$fault_file" || true
+  fi
+  echo $((count + 1)) >"$fault_file"
+  ((count < ${GPFQ_RETRIES:-2}))
+}
+
+# run_job CONFIG [GPFQ_OPTION...]: the whole job.
+run_job() {
+  local config=${1-} is_first=true status=0
+  [[ -n $config ]] || give_up "a config is needed: sbatch [SBATCH_OPTION...] $script_name CONFIG [GPFQ_OPTION...]"
+  shift
+  [[ -n ${SLURM_JOB_ID-} ]] || give_up 'this is a batch script: sbatch '"$script_name $config"
+  watch_signals
+  check_config "$config"
+  load_software
+  program=$(find_program "$home") || exit
+  ((${SLURM_RESTART_COUNT:-0} == 0)) || is_first=false
+  fault_file=${SLURM_SUBMIT_DIR:-.}/.gpfq-$SLURM_JOB_ID.faults
+  derive_shape
+  derive_memory
+  launcher_command
+  resume_options "$is_first" "$@"
+  say "job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)): $rank_count ranks on $SLURM_JOB_NODELIST" \
+    "($ranks_on_nodes), $threads threads and $memory_per_rank each, by ${GPFQ_LAUNCHER:-mpirun}"
+  clean_nodes
+  launch "${launcher[@]}" "$program" quantize "$config" --set threads="$threads" \
+    --set memory_per_rank="$memory_per_rank" "${arguments[@]}" || status=$?
+  case $status in
+    0) rm -f "$fault_file" && say 'done' ;;
+    "$gpfq_exit_stopped") requeue 'stopped with a checkpoint' ;;
+    *) end_by_fault "$status" ;;
+  esac
+  exit "$status"
+}
+
+# end_by_fault STATUS: 1 and 2 come with a message of gpfq's own, which another start would only repeat; above 128 a
+# rank or a node was lost. One that was lost while it stopped on request is none of the job's faults.
+end_by_fault() {
+  if (($1 < 128)) || [[ $end_asked == true ]]; then
+    say "ended with exit code $1"
+  elif [[ $stop_asked == true ]]; then
+    requeue "ended with exit code $1 while it stopped"
+  elif count_fault; then
+    requeue "ended with exit code $1 (a rank or a node was lost)"
+  else
+    rm -f "$fault_file"
+    say "ended with exit code $1 (a rank or a node was lost) too often; to go on, submit it again"
+  fi
+}

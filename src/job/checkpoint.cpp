@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "job/checkpoint.hpp"
+
+#include <fmt/format.h>
+
+#include <boost/archive/binary_iarchive.hpp>
+#include <boost/archive/binary_oarchive.hpp>
+#include <charconv>
+#include <ctime>
+#include <fstream>
+#include <sstream>
+#include <system_error>
+
+#include "gpfq/base/digest.hpp"
+#include "gpfq/base/error.hpp"
+#include "gpfq/base/system.hpp"
+
+namespace gpfq::job {
+namespace {
+
+constexpr const char* magic = "gpfq-checkpoint";
+constexpr Index most_bytes = Index{4} << 30;
+constexpr Index most_header_bytes = 256;
+
+struct Header {
+  int version = 0;
+  Index bytes = 0;
+  std::string sha256;
+};
+
+std::string header_text(const Header& header) {
+  return fmt::format("{} {} {} {}\n", magic, header.version, header.bytes, header.sha256);
+}
+
+Header parse_header(const std::string& line, const std::string& where) {
+  std::istringstream text(line);
+  std::string word;
+  Header header;
+  if (!(text >> word >> header.version >> header.bytes >> header.sha256) || word != magic)
+    throw_input("{} is not a checkpoint: expected it to begin with '{}'", where, magic);
+  if (header.version != checkpoint_version)
+    throw_input("{} is a checkpoint of version {}, this program reads {}", where, header.version, checkpoint_version);
+  return header;
+}
+
+}  // namespace
+
+std::filesystem::path checkpoint_folder(const std::filesystem::path& output) { return output / "checkpoint"; }
+std::filesystem::path manifest_of(const std::filesystem::path& output) { return checkpoint_folder(output) / "job.ckpt"; }
+
+std::string pack_checkpoint(const Checkpoint& checkpoint) {
+  std::ostringstream stream;
+  boost::archive::binary_oarchive(stream, boost::archive::no_header) << checkpoint;
+  const std::string archive = stream.str();
+  const auto bytes = static_cast<Index>(archive.size());
+  return header_text({checkpoint_version, bytes, sha256(archive.data(), bytes)}) + archive;
+}
+
+Checkpoint unpack_checkpoint(const std::string& bytes, const std::string& where) {
+  const std::size_t end = bytes.substr(0, most_header_bytes).find('\n');
+  const Header header = parse_header(bytes.substr(0, end == std::string::npos ? 0 : end), where);
+  const std::string archive = bytes.substr(end + 1);
+  const auto found = static_cast<Index>(archive.size());
+  if (found != header.bytes)
+    throw_input("{} holds {} bytes after its header, expected {}: it was truncated", where, found, header.bytes);
+  const std::string digest = sha256(archive.data(), found);
+  if (digest != header.sha256)
+    throw_input("{} is damaged: its SHA-256 is {:.12}, expected {:.12}", where, digest, header.sha256);
+  try {
+    std::istringstream stream(archive);
+    Checkpoint checkpoint;
+    boost::archive::binary_iarchive(stream, boost::archive::no_header) >> checkpoint;
+    return checkpoint;
+  } catch (const std::exception& error) {
+    throw_input("{} cannot be read: {}", where, error.what());
+  }
+}
+
+void write_checkpoint(const std::filesystem::path& output, const Checkpoint& checkpoint) {
+  std::error_code code;
+  std::filesystem::create_directories(checkpoint_folder(output), code);
+  if (code) throw_output("cannot make {}: {}", checkpoint_folder(output).string(), code.message());
+  write_file_atomically(manifest_of(output), pack_checkpoint(checkpoint));
+}
+
+Checkpoint read_checkpoint(const std::filesystem::path& manifest) {
+  std::error_code code;
+  const std::uintmax_t size = std::filesystem::file_size(manifest, code);
+  if (code) throw_input("{} cannot be read: {}", manifest.string(), code.message());
+  if (size > static_cast<std::uintmax_t>(most_bytes))
+    throw_input("{} has {} bytes, more than a checkpoint ever has", manifest.string(), size);
+  std::ifstream file(manifest, std::ios::binary);
+  std::string bytes(static_cast<std::size_t>(size), '\0');
+  if (!file.read(bytes.data(), static_cast<std::streamsize>(size)))
+    throw_input("{} cannot be read", manifest.string());
+  return unpack_checkpoint(bytes, manifest.string());
+}
+
+std::string describe(const Checkpoint& checkpoint) {
+  const std::time_t time = static_cast<std::time_t>(checkpoint.time);
+  std::array<char, 32> when{};
+  std::tm utc{};
+  if (::gmtime_r(&time, &utc) != nullptr) std::strftime(when.data(), when.size(), "%Y-%m-%d %H:%M:%S UTC", &utc);
+  std::string text = fmt::format(
+      "checkpoint of version {}, written {} by {} ranks after {:.1f} s of work and {} restarts\n  {} layers finished\n",
+      checkpoint_version, when.data(), checkpoint.ranks, checkpoint.seconds, checkpoint.restarts,
+      checkpoint.layers.size());
+  const LayerProgress& progress = checkpoint.progress;
+  if (!progress.report.tiles.empty() || !progress.tiles.empty()) {
+    text += fmt::format("  layer {}: {} tiles finished, {} begun", checkpoint.layers.size() + 1,
+                        progress.report.tiles.size(), progress.tiles.size());
+    if (!progress.tiles.empty()) text += fmt::format(", at input {}", progress.tiles.front().next_input);
+    text += '\n';
+  }
+  text += fmt::format("  {} stored tensors, {} state files\n", checkpoint.tensors.size(), checkpoint.states.size());
+  for (const auto& [name, value] : checkpoint.fingerprint) text += fmt::format("  {}: {}\n", name, value);
+  return text;
+}
+
+}  // namespace gpfq::job

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// When a checkpoint is due, and how one is put on disk by all ranks.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "gpfq/base/system.hpp"
+#include "gpfq/mpi/communicator.hpp"
+#include "job/checkpoint.hpp"
+
+namespace gpfq::job {
+
+class Checkpointer {
+ public:
+  /// @param interval  seconds between checkpoints; 0: at every occasion
+  Checkpointer(const mpi::Communicator& comm, std::filesystem::path output, double interval);
+
+  /// What is saved next. Complete on root; as read, on every rank, where the job was resumed.
+  [[nodiscard]] Checkpoint& state() { return state_; }
+  [[nodiscard]] const Checkpoint& state() const { return state_; }
+
+  /// True, on all ranks alike, when it is time for a checkpoint or a stop was asked for. Collective.
+  [[nodiscard]] bool is_due() const;
+  /// Writes the manifest, then removes state files that it no longer names and does what was put off. Collective.
+  void save();
+  /// Throws Error (stopped) on all ranks when a stop was asked for at the last is_due(). To be called after save().
+  void stop_if_asked() const;
+  /// Puts something off until the next manifest is on disk. All ranks alike: it may be collective.
+  void after_save(std::function<void()> action) { later_.push_back(std::move(action)); }
+
+  /// A name for the next state file. The same on all ranks.
+  [[nodiscard]] std::string next_state_name();
+  [[nodiscard]] std::filesystem::path path_of(const std::string& state_name) const;
+  /// Makes the folder for state files. Collective.
+  void make_folder() const;
+  /// Removes manifest and state files, on root.
+  void remove_all() const;
+
+  [[nodiscard]] double seconds() const { return seconds_; }
+
+ private:
+  void remove_unnamed() const;
+
+  const mpi::Communicator& comm_;
+  std::filesystem::path output_;
+  double interval_;
+  Checkpoint state_;
+  Stopwatch since_start_;
+  double last_save_ = 0;
+  double earlier_seconds_ = -1;  ///< of the runs before this one
+  double seconds_ = 0;           ///< spent on saving
+  mutable bool stop_ = false;
+  std::vector<std::function<void()>> later_;
+};
+
+}  // namespace gpfq::job

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "job/tile_states.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "gpfq/base/digest.hpp"
+#include "job/checkpointer.hpp"
+#include "job/report.hpp"
+
+namespace gpfq::job {
+namespace {
+
+/// Where the kept arrays of a tile lie in its slot: array by array, all rows of the layer, neurons of a row together.
+struct SlotLayout {
+  explicit SlotLayout(const LayerPlan& layer) : width(layer.tile_width), whole(layer.path) {
+    whole.first_chunk = 0;
+    whole.local_chunks = -1;
+  }
+  [[nodiscard]] Index floats() const { return quant::TilePath::kept_arrays(whole) * whole.stride() * width; }
+  [[nodiscard]] Index first(Index array, Index chunk) const { return (array * whole.stride() + whole.offset(chunk)) * width; }
+  Index width;
+  quant::PathShape whole;
+};
+
+std::string digest_of(std::span<const float> values) {
+  return sha256(values.data(), static_cast<Index>(values.size_bytes()));
+}
+
+TileRecord write_tile(const SlotLayout& layout, const quant::PathShape& shape, bool writes_codes, Index slot, Index tile,
+                      quant::TilePath& path, store::StateFile& file) {
+  TileRecord record;
+  record.tile = tile;
+  record.slot = slot;
+  for (Index chunk = 0; chunk < shape.chunk_count(); ++chunk)
+    for (Index array = 0; array < quant::TilePath::kept_arrays(shape); ++array) {
+      const std::span<const float> values = path.kept(array, chunk);
+      file.write_floats(slot, layout.first(array, shape.first_chunk + chunk), values);
+      record.pieces[shape.first_chunk + chunk].push_back(digest_of(values));
+    }
+  if (!writes_codes) return record;
+  const std::span<const std::uint8_t> codes = path.codes();
+  file.write_bytes(slot, 0, codes);
+  record.next_input = path.tile().next_input();
+  record.residual_bound = path.residual_bound();
+  record.saturated.assign(path.tile().saturated_counts().begin(), path.tile().saturated_counts().end());
+  record.codes_sha256 = sha256(codes.data(), static_cast<Index>(codes.size()));
+  return record;
+}
+
+/// Ranks with the same tiles and other rows tell of their rows.
+std::vector<TileRecord> join_records(const std::vector<std::vector<TileRecord>>& ranks, const std::string& file) {
+  std::map<Index, TileRecord> joined;
+  for (const std::vector<TileRecord>& records : ranks)
+    for (const TileRecord& part : records) {
+      TileRecord& record = joined.try_emplace(part.tile).first->second;
+      std::map<Index, std::vector<std::string>> pieces = std::move(record.pieces);
+      pieces.insert(part.pieces.begin(), part.pieces.end());
+      if (!part.codes_sha256.empty()) record = part;
+      record.pieces = std::move(pieces);
+    }
+  std::vector<TileRecord> all;
+  for (auto& [tile, record] : joined) {
+    record.file = file;
+    all.push_back(std::move(record));
+  }
+  return all;
+}
+
+/// Root's side of the manifest.
+void update_progress(LayerProgress& progress, std::vector<TileRecord> records, const TileWave& wave, Index tile_width,
+                     const std::vector<RankReport>& reports) {
+  progress.report = merge_reports(reports);
+  std::vector<Index> done = wave.all;
+  for (const TileReport& tile : progress.report.tiles) done.push_back(tile.first_neuron / tile_width);
+  for (TileRecord& earlier : progress.tiles)
+    if (std::find(done.begin(), done.end(), earlier.tile) == done.end()) records.push_back(std::move(earlier));
+  progress.tiles = std::move(records);
+}
+
+}  // namespace
+
+void save_tiles(const LayerTask& task, const StreamRanks& ranks, const quant::PathShape& shape, const TileWave& wave,
+                Tiles& tiles, Index dead_counted, const RankReport& report) {
+  Checkpointer& checkpointer = task.checkpointer;
+  const SlotLayout layout(task.layer);
+  task.result.flush();
+  if (task.outputs != nullptr) task.outputs->flush();
+  const std::string name = checkpointer.next_state_name();
+  checkpointer.make_folder();
+  store::StateFile file(task.comm, checkpointer.path_of(name),
+                        {static_cast<Index>(wave.all.size()), layout.floats(), layout.width * layout.whole.inputs});
+  std::vector<TileRecord> mine;
+  task.comm.agree([&] {
+    for (std::size_t i = 0; i < tiles.size(); ++i) {
+      const auto slot = std::lower_bound(wave.all.begin(), wave.all.end(), wave.mine[i]) - wave.all.begin();
+      mine.push_back(write_tile(layout, shape, ranks.row.is_root(), slot, wave.mine[i], *tiles[i], file));
+    }
+  });
+  file.close();
+  std::vector<TileRecord> records = join_records(task.comm.gather(mine), name);
+  const std::vector<RankReport> reports = task.comm.gather(report);
+  std::vector<OutputUnit> units;
+  std::array<std::vector<double>, 2> bounds;
+  if (task.outputs != nullptr) {
+    for (const std::vector<OutputUnit>& part : task.comm.gather(task.outputs->units()))
+      units.insert(units.end(), part.begin(), part.end());
+    bounds = task.outputs->bounds();
+    for (std::vector<double>& bound : bounds) task.comm.max(bound);
+  }
+  task.comm.agree([&] {
+    if (!task.comm.is_root()) return;
+    LayerProgress& progress = checkpointer.state().progress;
+    update_progress(progress, std::move(records), wave, layout.width, reports);
+    progress.units = std::move(units);
+    progress.bounds = std::move(bounds);
+    progress.dead_counted = dead_counted;
+    std::map<std::string, store::FileFrame> states;
+    states[name] = file.frame();
+    for (const TileRecord& record : progress.tiles)
+      if (record.file != name) states[record.file] = checkpointer.state().states.at(record.file);
+    checkpointer.state().states = std::move(states);
+  });
+  checkpointer.save();
+}
+
+TileStates::TileStates(const LayerTask& task, const std::vector<TileRecord>& records) : task_(task) {
+  const Checkpointer& checkpointer = task.checkpointer;
+  for (const TileRecord& record : records) {
+    if (files_.count(record.file) != 0) continue;
+    const std::filesystem::path path = checkpointer.path_of(record.file);
+    task.comm.agree([&] {
+      if (!task.comm.is_root()) return;
+      const auto frame = checkpointer.state().states.find(record.file);
+      if (frame == checkpointer.state().states.end()) throw_input("{} is not in the checkpoint's list", path.string());
+      store::check_frame(path, frame->second);
+    });
+    files_.try_emplace(record.file, task.comm, path);
+  }
+}
+
+void TileStates::restore(const TileRecord& record, const quant::PathShape& shape, quant::TilePath& tile) const {
+  const SlotLayout layout(task_.layer);
+  const store::StateFile& file = files_.at(record.file);
+  const auto expect = [&](const std::string& found, const std::string& expected, const std::string& what) {
+    if (found != expected)
+      throw_input("{} is damaged: {} of tile {} has SHA-256 {:.12}, the checkpoint expects {:.12}",
+                  task_.checkpointer.path_of(record.file).string(), what, record.tile, found, expected);
+  };
+  for (Index chunk = 0; chunk < shape.chunk_count(); ++chunk) {
+    const Index at = shape.first_chunk + chunk;
+    const auto digests = record.pieces.find(at);
+    const Index arrays = quant::TilePath::kept_arrays(shape);
+    if (digests == record.pieces.end() || static_cast<Index>(digests->second.size()) != arrays)
+      throw_input("the checkpoint does not tell of chunk {} of tile {}", at, record.tile);
+    for (Index array = 0; array < arrays; ++array) {
+      const std::span<float> values = tile.kept(array, chunk);
+      file.read_floats(record.slot, layout.first(array, at), values);
+      expect(digest_of(values), digests->second[static_cast<std::size_t>(array)], fmt::format("chunk {}", at));
+    }
+  }
+  std::vector<std::uint8_t> codes(tile.codes().size());
+  file.read_bytes(record.slot, 0, codes);
+  expect(sha256(codes.data(), static_cast<Index>(codes.size())), record.codes_sha256, "codes");
+  tile.restore(record.next_input, record.residual_bound, codes, record.saturated);
+}
+
+}  // namespace gpfq::job

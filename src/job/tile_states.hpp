@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tiles in the middle of their path, to state files and back. They are known by tile and chunk of rows, not by rank.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gpfq/quant/tile_path.hpp"
+#include "gpfq/store/state_file.hpp"
+#include "job/block_stream.hpp"
+#include "job/checkpoint.hpp"
+#include "job/layer_path.hpp"
+
+namespace gpfq::job {
+
+using Tiles = std::vector<std::unique_ptr<quant::TilePath>>;
+
+/// A wave on all ranks.
+struct TileWave {
+  std::vector<Index> all;   ///< tiles of all groups of neurons: the same on all ranks
+  std::vector<Index> mine;  ///< of this rank, as in `tiles`
+};
+
+/// Puts the layer's state on disk, the wave's tiles in a new state file. Tiles that are neither finished nor in the wave
+/// keep the state that they had. Collective. @param shape  with this rank's rows   @param report  of this rank so far
+void save_tiles(const LayerTask& task, const StreamRanks& ranks, const quant::PathShape& shape, const TileWave& wave,
+                Tiles& tiles, Index dead_counted, const RankReport& report);
+
+/// State files of an earlier run, open for reading.
+class TileStates {
+ public:
+  /// Opens what `records` name. Collective. @throws Error (input) naming a file that is missing or damaged.
+  TileStates(const LayerTask& task, const std::vector<TileRecord>& records);
+
+  /// Brings a tile to where it was. @throws Error (input) naming file and tile whose digest is another.
+  void restore(const TileRecord& record, const quant::PathShape& shape, quant::TilePath& tile) const;
+
+ private:
+  const LayerTask& task_;
+  std::map<std::string, store::StateFile> files_;
+};
+
+}  // namespace gpfq::job

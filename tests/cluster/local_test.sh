@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# launch/local.sh: a stop on request and the same command again, a killed launcher and what it leaves behind.
+# shellcheck source=tests/cluster/common.sh
+source "$(dirname "$0")/common.sh"
+log=$work/run.log
+
+log_says() {
+  grep -qF -- "$1" "$log" 2>/dev/null
+}
+
+# The job on three ranks; its exit code.
+local_run() {
+  "$source_folder/launch/local.sh" -n 3 job/job.json --set checkpoint_seconds=0 --set output="$work/run" \
+    >>"$log" 2>&1
+}
+
+rm -rf "$work"
+mkdir -p "$work/tmp"
+export TMPDIR=$work/tmp
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+make_job "$work/job" 5 4096
+undisturbed "$work/job"
+
+local_run &
+script=$!
+wait_until 60 'the second layer' log_says "layer 'layer1'"
+kill -USR1 "$(pgrep -P "$script" || echo "$script")"
+status=0
+wait "$script" || status=$?
+((status == 75)) || fail "stopped on request, it ends with $status"
+expect_text "$log" 'stopped with a checkpoint'
+
+# A segment without a process, as killed jobs leave them, and the folder of an mpirun that is gone.
+leftover=/dev/shm/vader_segment.left.$$.0
+touch -d '-1 hour' "$leftover"
+folder=$TMPDIR/ompi.$(uname -n).$UID/pid.4194399
+mkdir -p "$folder"
+touch -d '-1 hour' "$folder"
+local_run || fail "started again, it ends with $?"
+expect_text "$log" 'resumed'
+expect_codes "$work/run"
+[[ ! -e $leftover && ! -e $folder ]] || fail 'leftovers of killed jobs are still there'
+
+status=0
+"$source_folder/launch/local.sh" nowhere.json 2>"$work/message.txt" || status=$?
+((status == 2)) || fail "a config that is not there ends with $status"
+expect_text "$work/message.txt" 'nowhere.json'
+note 'passed'
