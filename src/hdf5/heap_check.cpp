@@ -24,6 +24,7 @@ using std::uint64_t;
 constexpr std::string_view global_heap("GCOL\x01\0\0\0", 8);
 constexpr std::string_view local_heap("HEAP\0\0\0\0", 8);
 constexpr uint64_t header_bytes = 16;                        // of a collection, and of each object in it
+constexpr uint64_t local_header_bytes = 32;                  // size, free list, address of the names
 constexpr uint64_t largest_file = uint64_t{4} << 30;         // beyond that the time to read it counts
 constexpr uint64_t most_objects = 4'000'000;
 
@@ -134,8 +135,10 @@ void check_heaps(const std::filesystem::path& path) {
     if (!is_whole(file, begin, objects)) damaged(begin);
   });
   for_each_match(file, local_heap, [&](uint64_t begin) {
-    const std::string_view header = file.from(begin, header_bytes);
-    if (header.size() >= header_bytes && number_at<uint64_t>(header, 8) > file.size()) damaged(begin);
+    const std::string_view header = file.from(begin, local_header_bytes);
+    if (header.size() < local_header_bytes) return;
+    const uint64_t size = number_at<uint64_t>(header, 8);
+    if (size > file.size() || number_at<uint64_t>(header, 24) > file.size() - size) damaged(begin);
   });
 }
 

@@ -232,6 +232,17 @@ TEST_F(Hdf5Handle, HeapsWithWrongSizesAreRefused) {
   refused("GCOL", 24, std::string("\x00\x00\x01\x00\x00\x00\x00\x7f", 8));
   refused("GCOL", 16, std::string(2, '\0') + std::string(6, '\0') + zeros);  // free space of no size: HDF5 would not end
   refused("HEAP", 8, std::string("\x00\x00\x00\x00\x58\x00\x00\x00", 8));  // names of 378 GB
+  refused("HEAP", 24, ones);                                                 // that lie nowhere
+}
+
+TEST_F(Hdf5Handle, AMessageAboutAMissingGroupEndsWithoutAnyGroup) {
+  const Handle dataset = [&] {
+    const Handle other = create("data.h5");
+    return create_dataset(other.id(), "x", {2});
+  }();
+  // A location that has no groups at all: the message ends, whatever is asked for.
+  EXPECT_TRUE(mentions(input_error([&] { (void)open_group(dataset.id(), "layers", "data.h5"); }), "there is no group 'layers'; '.' is no group"));
+  EXPECT_TRUE(mentions(input_error([&] { (void)link_names(dataset.id(), "layers"); }), "'.' is no group"));
 }
 
 TEST_F(Hdf5Handle, ClaimsOfDatasetsAreHeldAgainstTheFile) {
