@@ -20,7 +20,7 @@ hosts_needs=( # tests labelled hosts: several hosts in network namespaces
 
 # Labels left out: without --with-cluster, and of the pass with sanitizers (many ranks add time, not paths).
 cluster_labels='^(slurm|hosts|long|campaign)$'
-unsanitized_labels='^(install|data|slurm|hosts|long|campaign|faults|bench.*|ranks([3-9]|[1-9][0-9]+))$'
+unsanitized_labels='^(install|data|slurm|hosts|long|campaign|faults|fuzz|bench.*|ranks([3-9]|[1-9][0-9]+))$'
 
 build_dir=build
 with_cluster=false

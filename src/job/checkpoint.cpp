@@ -112,6 +112,12 @@ Checkpoint read_checkpoint(const std::filesystem::path& manifest) {
   return unpack_checkpoint(bytes, manifest.string());
 }
 
+bool is_checkpoint(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string begin(std::string(magic).size(), '\0');
+  return file.read(begin.data(), static_cast<std::streamsize>(begin.size())) && begin == magic;
+}
+
 std::string describe(const Checkpoint& checkpoint) {
   const std::time_t time = static_cast<std::time_t>(checkpoint.time);
   std::array<char, 32> when{};

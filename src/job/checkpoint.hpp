@@ -121,6 +121,8 @@ void write_checkpoint(const std::filesystem::path& output, const Checkpoint& che
 /// @throws Error (input) as unpack_checkpoint()
 [[nodiscard]] Checkpoint read_checkpoint(const std::filesystem::path& manifest);
 
+/// True when the file begins as a manifest does.
+[[nodiscard]] bool is_checkpoint(const std::filesystem::path& path);
 /// What a manifest holds, in lines of text.
 [[nodiscard]] std::string describe(const Checkpoint& checkpoint);
 

@@ -11,6 +11,7 @@
 #include "gpfq/hdf5/handle.hpp"
 #include "gpfq/job/job.hpp"
 #include "gpfq/store/model_file.hpp"
+#include "job/checkpoint.hpp"
 #include "job/model_source.hpp"
 
 namespace gpfq::job {
@@ -58,6 +59,7 @@ std::string dataset_table(hid_t file, const std::string& group, const std::strin
 }  // namespace
 
 std::string inspect(const std::filesystem::path& path) {
+  if (is_checkpoint(path)) return fmt::format("{}: {}", path.string(), describe(read_checkpoint(path)));
   const bool is_hdf5 = hdf5::is_hdf5(path);
   if (is_hdf5) hdf5::check_heaps(path);
   if (is_hdf5 && store::is_model_file(path)) {

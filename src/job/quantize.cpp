@@ -138,6 +138,7 @@ std::string QuantizeJob::finished_run() const {
   if (!others.empty())
     throw_input("{} holds a finished run of something else: --overwrite replaces it{}", config.output.string(), others);
   checkpointer_.remove_all();
+  workspace_->release_earlier(config.scratch);
   return fmt::format("{} holds this run, finished: codes_sha256 {}\n", config.output.string(), run.codes_sha256);
 }
 

@@ -94,7 +94,8 @@ Workspace::Workspace(const std::filesystem::path& output, Earlier earlier) : out
                       "'output'",
                       output.string(), name);
     }
-    if (earlier == Earlier::resume && std::filesystem::exists(manifest_of(output_), code)) keep();
+    found_checkpoint_ = earlier == Earlier::resume && std::filesystem::exists(manifest_of(output_), code);
+    if (found_checkpoint_) keep();
     if (earlier != Earlier::resume) std::filesystem::remove_all(checkpoint_folder(output_), code);
   } catch (...) {
     lock_.reset();
@@ -115,6 +116,13 @@ void Workspace::make_scratch(const std::filesystem::path& scratch, Index output_
     check_space(output_, of_result, "the result needs");
     check_space(scratch_, of_scratch, "scratch needs");
   }
+}
+
+void Workspace::release_earlier(const std::filesystem::path& scratch) {
+  scratch_ = normal(scratch_of(scratch, output_));
+  outcome_ = Outcome::done;
+  std::error_code ignored;
+  std::filesystem::rename(output_ / "log.partial", output_ / "log", ignored);
 }
 
 void Workspace::keep() {

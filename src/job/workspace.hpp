@@ -32,8 +32,12 @@ class Workspace {
   [[nodiscard]] const std::filesystem::path& scratch() const { return scratch_; }
   /// The results stand: only scratch is removed.
   void release() { outcome_ = Outcome::done; }
-  /// There is nothing worth keeping after all.
-  void forget() { outcome_ = Outcome::nothing; }
+  /// What this job made is not worth keeping after all; what it found when it came is.
+  void forget() {
+    if (!found_checkpoint_) outcome_ = Outcome::nothing;
+  }
+  /// The results of an earlier run stand, which may have ended before it cleaned up: that is done instead.
+  void release_earlier(const std::filesystem::path& scratch);
   /// There is a checkpoint now, which everything is kept for. The report of a run that is overwritten goes.
   void keep();
 
@@ -46,6 +50,7 @@ class Workspace {
   enum class Outcome { nothing, kept, done };
   Outcome outcome_ = Outcome::nothing;
   bool overwrites_ = false;
+  bool found_checkpoint_ = false;
   std::optional<JobLock> lock_;
 };
 

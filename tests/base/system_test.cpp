@@ -17,7 +17,7 @@ namespace gpfq {
 namespace {
 
 namespace fs = std::filesystem;
-using test::input_error;
+using test::output_error;
 using test::mentions;
 
 class WriteFile : public ::testing::Test {
@@ -70,21 +70,21 @@ TEST_F(WriteFile, ReplacesWhatAnInterruptedRunLeft) {
 
 TEST_F(WriteFile, NamesTheFileWhenItsFolderIsMissing) {
   const fs::path path = folder_ / "no" / "report.json";
-  EXPECT_TRUE(mentions(input_error([&] { write_file_atomically(path, "text"); }), path.string()));
+  EXPECT_TRUE(mentions(output_error([&] { write_file_atomically(path, "text"); }), path.string()));
   EXPECT_TRUE(names().empty());
 }
 
 TEST_F(WriteFile, NamesTheFileWhenItsFolderIsAFile) {
   std::ofstream(folder_ / "taken") << "kept";
   const fs::path path = folder_ / "taken" / "report.json";
-  EXPECT_TRUE(mentions(input_error([&] { write_file_atomically(path, "text"); }), path.string()));
+  EXPECT_TRUE(mentions(output_error([&] { write_file_atomically(path, "text"); }), path.string()));
   EXPECT_EQ(content(folder_ / "taken"), "kept");
 }
 
 TEST_F(WriteFile, LeavesNothingWhenThePlaceIsAFolder) {
   const fs::path path = folder_ / "report.json";
   fs::create_directories(path / "inside");
-  EXPECT_TRUE(mentions(input_error([&] { write_file_atomically(path, "text"); }), path.string()));
+  EXPECT_TRUE(mentions(output_error([&] { write_file_atomically(path, "text"); }), path.string()));
   EXPECT_TRUE(fs::exists(path / "inside"));
   EXPECT_EQ(names(), std::vector<std::string>{"report.json"});
 }
@@ -95,7 +95,7 @@ TEST_F(WriteFile, KeepsTheOldFileWhenTheDiskIsFull) {
   write_file_atomically(path, "old");
   if (!fs::exists("/dev/full")) return;
   fs::create_symlink("/dev/full", folder_ / "report.json.partial");
-  EXPECT_TRUE(mentions(input_error([&] { write_file_atomically(path, "new"); }), "No space left"));
+  EXPECT_TRUE(mentions(output_error([&] { write_file_atomically(path, "new"); }), "No space left"));
   EXPECT_EQ(content(path), "old");
   EXPECT_EQ(names(), std::vector<std::string>{"report.json"});
 }
@@ -105,7 +105,7 @@ TEST_F(WriteFile, KeepsTheOldFileInAFolderWithoutPermission) {
   write_file_atomically(path, "old");
   if (geteuid() == 0) return;  // the superuser may write anywhere
   fs::permissions(folder_, fs::perms::owner_read | fs::perms::owner_exec);
-  EXPECT_TRUE(mentions(input_error([&] { write_file_atomically(path, "new"); }), path.string()));
+  EXPECT_TRUE(mentions(output_error([&] { write_file_atomically(path, "new"); }), path.string()));
   EXPECT_EQ(content(path), "old");
   EXPECT_EQ(names(), std::vector<std::string>{"report.json"});
 }

@@ -22,6 +22,29 @@ log_says() {
   grep -qF -- "$1" "$log" 2>/dev/null
 }
 
+# begun_in START: whether the job's start number START has ended a layer of its own, and not yet the job.
+begun_in() {
+  sed -n "/start $1:/,\$p" "$log" 2>/dev/null | grep -F "layer 'layer" >/dev/null
+}
+
+# hold_in START: waits for that and holds the ranks, so that what happens next happens in the midst of the job.
+hold_in() {
+  wait_until 60 "a layer of start $1" begun_in "$1"
+  hold_ranks
+}
+
+# ask_to_stop START: a warning by hand, in the midst of that start.
+ask_to_stop() {
+  hold_in "$1"
+  scancel --signal=USR1 --batch "$job"
+  wait_until 30 'the script to pass the signal on' stop_told_in "$1"
+  go_on
+}
+
+stop_told_in() {
+  sed -n "/start $1:/,\$p" "$log" | grep -F 'told to stop (USR1)' >/dev/null
+}
+
 job_ended() {
   is_in_state "$job" 'COMPLETED FAILED CANCELLED NODE_FAIL TIMEOUT'
 }
@@ -52,16 +75,14 @@ go_on() {
 # by hand. Several nodes, ranks and threads each.
 case_warning() {
   start_slurm
-  make_job "$work/job" 4 4096
+  make_job "$work/job" 12 4096
   undisturbed "$work/job"
   submit --nodes=2 --ntasks-per-node=2 --cpus-per-task=2 --time=10 --signal=B:USR1@595 --
-  wait_until 60 'the first layer' log_says "layer 'layer0'"
-  hold_ranks
-  wait_until 100 "Slurm's warning" log_says 'told to stop (USR1)'
+  hold_in 1
+  wait_until 100 "Slurm's warning" stop_told_in 1
   go_on
   start_again "$job" 2 "$log"
-  wait_until 60 'the third layer' log_says "layer 'layer2'"
-  scancel --signal=USR1 --batch "$job"
+  ask_to_stop 2
   start_again "$job" 3 "$log"
   expect_completed
   expect_starts 3
@@ -77,17 +98,17 @@ is_down() {
 case_node_killed() {
   local node
   start_slurm
-  make_job "$work/job" 5 4096
+  make_job "$work/job" 12 4096
   undisturbed "$work/job"
   submit --nodes=2 --ntasks-per-node=1 --
-  wait_until 60 'the first layer' log_says "layer 'layer0'"
+  wait_until 60 'the first layer' begun_in 1
   [[ $(job_field "$job" BatchHost) == n1 ]] || fail 'the script does not run on n1'
   kill_node n2
   note 'killed n2'
   wait_until 30 'the script to see it' log_says 'a rank or a node was lost'
   wait_until 60 'n2 to be down' is_down n2
   start_again "$job" 2 "$log"
-  wait_until 60 'the next layer' log_says "layer 'layer1'"
+  wait_until 60 'the next layer' begun_in 2
   node=$(job_field "$job" BatchHost)
   kill_node "$node"
   note "killed $node"
@@ -102,15 +123,14 @@ case_node_killed() {
 case_srun() {
   export GPFQ_LAUNCHER=srun
   start_slurm
-  make_job "$work/job" 5 4096
+  make_job "$work/job" 12 4096
   undisturbed "$work/job"
   submit --nodes=3 --ntasks=4 --
-  wait_until 60 'the first layer' log_says "layer 'layer0'"
+  wait_until 60 'the first layer' begun_in 1
   pkill -KILL --oldest -x gpfq
   wait_until 30 'the script to see a killed rank' log_says 'a rank or a node was lost'
   start_again "$job" 2 "$log"
-  wait_until 60 'the next layer' log_says "layer 'layer1'"
-  scancel --signal=USR1 --batch "$job"
+  ask_to_stop 2
   start_again "$job" 3 "$log"
   expect_completed
   expect_starts 3
@@ -127,7 +147,7 @@ case_sweep() {
   local line array last level
   declare -A codes
   start_slurm
-  make_job "$work/job" 2 4096
+  make_job "$work/job" 8 4096
   for level in 3 16; do
     timeout -s KILL 120 "$GPFQ_MPIEXEC" -n 2 "$program" quantize "$work/job/job.json" --set threads=1 \
       --set output="$work/alone-$level" --set quantization.levels="$level" >"$work/alone-$level.log" 2>&1
@@ -151,7 +171,7 @@ case_sweep() {
   for level in 3 16; do
     grep -q "^levels-0*$level,.*,${codes[$level]}\$" sweep/runs.csv || fail "runs.csv has other codes for $level levels"
   done
-  (($(wc -l <sweep/layers.csv) == 5)) || fail 'layers.csv has not a line per layer and run'
+  (($(wc -l <sweep/layers.csv) == 17)) || fail 'layers.csv has not a line per layer and run'
   if "$source_folder/launch/slurm/gather.sh" sweep levels-003 levels-004 2>missing.txt; then
     fail 'gather.sh misses no run'
   fi

@@ -310,14 +310,19 @@ TEST_F(OnnxMaps, BatchNormalizationOfMaps) {
   EXPECT_NEAR(result[3], 6, 1e-6);
 }
 
-TEST_F(OnnxMaps, AConstantForClaimedChannelsTakesNoMemory) {
-  OnnxModelWriter writer({-1, Index{1} << 24});  // as many as one value may stand for
-  writer.floats("c", {}, {2});
-  writer.node("Mul", {"x", "c"}, "y");
-  const net::Model model = import(writer);
+TEST_F(OnnxMaps, AConstantForManyChannelsTakesNoMemoryAndForTooManyIsRefused) {
+  const auto writer_of = [](Index channels) {
+    OnnxModelWriter writer({-1, channels});
+    writer.floats("c", {}, {2});
+    writer.node("Mul", {"x", "c"}, "y");
+    return writer;
+  };
+  const net::Model model = import(writer_of(Index{1} << 24));
   Floats some(3);
-  model.tensors.at("y.scale").read_rows(Index{1} << 23, 3, some.data());
+  model.tensors.at("y.scale").read_rows(Index{1} << 20, 3, some.data());
   EXPECT_EQ(some, (Floats{2, 2, 2}));
+  EXPECT_TRUE(mentions(error_of(writer_of(Index{1} << 50)),
+                       "one value stands for 1125899906842624 channels"));
 }
 
 TEST_F(OnnxMaps, TrainedNetworks) {

@@ -34,6 +34,11 @@ std::string input_error(Call&& call) {
 }
 
 template <class Call>
+std::string output_error(Call&& call) {
+  return error_of(ErrorKind::output, std::forward<Call>(call));
+}
+
+template <class Call>
 std::string fault(Call&& call) {
   return error_of(ErrorKind::fault, std::forward<Call>(call));
 }
