@@ -2,11 +2,11 @@
 // Boost's binary archive for bytes that are not trusted: counts are held against what is left before memory is taken.
 #pragma once
 
+#include <algorithm>
 #include <boost/archive/binary_iarchive_impl.hpp>
 #include <boost/archive/detail/register_archive.hpp>
 #include <boost/serialization/array_wrapper.hpp>
 #include <boost/serialization/collection_size_type.hpp>
-#include <algorithm>
 #include <sstream>
 #include <string>
 

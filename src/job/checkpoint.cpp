@@ -3,10 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <boost/archive/binary_oarchive.hpp>
 #include <boost/archive/impl/archive_serializer_map.ipp>
 #include <boost/archive/impl/basic_binary_iarchive.ipp>
 #include <boost/archive/impl/basic_binary_iprimitive.ipp>
-#include <boost/archive/binary_oarchive.hpp>
 #include <charconv>
 #include <ctime>
 #include <fstream>
@@ -50,7 +50,8 @@ Header parse_header(const std::string& line, const std::string& where) {
 /// Files that a manifest names lie beside it.
 void check_names(const Checkpoint& checkpoint) {
   const auto check = [](const std::string& name) {
-    const bool is_number = name.find_first_not_of("0123456789", 6) == name.size() - std::min<std::size_t>(name.size(), 3);
+    const bool is_number =
+        name.find_first_not_of("0123456789", 6) == name.size() - std::min<std::size_t>(name.size(), 3);
     if (name.size() < 10 || name.compare(0, 6, "state-") != 0 || !name.ends_with(".h5") || !is_number)
       throw_input("it names the state file '{}', expected such as state-1.h5", excerpt(name));
   };

@@ -133,7 +133,8 @@ void run_checkpoint(const std::string& bytes, const fs::path& folder) {
 /// The archive alone, under a header that fits: whoever changes a checkpoint on purpose sees to that.
 void run_archive(const std::string& bytes, const fs::path& folder) {
   const std::string digest = sha256(bytes.data(), static_cast<Index>(bytes.size()));
-  run_checkpoint(fmt::format("gpfq-checkpoint {} {} {}\n", job::checkpoint_version, bytes.size(), digest) + bytes, folder);
+  run_checkpoint(fmt::format("gpfq-checkpoint {} {} {}\n", job::checkpoint_version, bytes.size(), digest) + bytes,
+                 folder);
 }
 
 constexpr std::array all = {

@@ -227,12 +227,37 @@ TEST_F(Hdf5Handle, HeapsWithWrongSizesAreRefused) {
     overwrite(file, mark, offset, bytes);
     EXPECT_TRUE(mentions(input_error([&] { check_heaps(file); }), "is damaged: the heap at byte"));
   };
-  refused("GCOL", 8, ones);                                  // the collection is larger than the file
-  refused("GCOL", 24, ones);                                 // its first object is larger than the collection
+  refused("GCOL", 8, ones);   // the collection is larger than the file
+  refused("GCOL", 24, ones);  // its first object is larger than the collection
   refused("GCOL", 24, std::string("\x00\x00\x01\x00\x00\x00\x00\x7f", 8));
-  refused("GCOL", 16, std::string(2, '\0') + std::string(6, '\0') + zeros);  // free space of no size: HDF5 would not end
+  refused("GCOL", 16,
+          std::string(2, '\0') + std::string(6, '\0') + zeros);            // free space of no size: HDF5 would not end
   refused("HEAP", 8, std::string("\x00\x00\x00\x00\x58\x00\x00\x00", 8));  // names of 378 GB
-  refused("HEAP", 24, ones);                                                 // that lie nowhere
+  refused("HEAP", 16, std::string("\x4c\0\0\0\0\0\0\0", 8));               // free space that ends behind the names
+}
+
+TEST_F(Hdf5Handle, FreeBlocksThatGoRoundAreRefused) {
+  const fs::path file = path("round.h5");
+  {
+    const Handle whole = create("round.h5");
+    write_string_attribute(whole.id(), "a", "b");
+  }
+  EXPECT_NO_THROW(check_heaps(file));
+  // The names of the root group lie behind the header of their heap: "", then one free block.
+  overwrite(file, "HEAP", 32 + 8, std::string("\x08\0\0\0\0\0\0\0", 8));
+  EXPECT_TRUE(mentions(input_error([&] { check_heaps(file); }), "is damaged: the heap at byte"));
+}
+
+TEST_F(Hdf5Handle, AHeapThatIsNoLongerUsedMayStandInAFile) {
+  const Handle file = create("rest.h5");
+  std::string rest("HEAP\0\0\0\0", 8);
+  for (const std::uint64_t number : {0x4000, 0x3000, 0x7fffffff}) {  // names that were behind what is now the end
+    for (int byte = 0; byte < 8; ++byte) rest.push_back(static_cast<char>(number >> (8 * byte)));
+  }
+  const Handle dataset = create_dataset(file.id(), "rest", {static_cast<Index>(rest.size())}, H5T_NATIVE_UINT8);
+  ASSERT_GE(H5Dwrite(dataset.id(), H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, rest.data()), 0);
+  H5Fflush(file.id(), H5F_SCOPE_GLOBAL);
+  EXPECT_NO_THROW(check_heaps(path("rest.h5")));
 }
 
 TEST_F(Hdf5Handle, AMessageAboutAMissingGroupEndsWithoutAnyGroup) {
@@ -241,7 +266,8 @@ TEST_F(Hdf5Handle, AMessageAboutAMissingGroupEndsWithoutAnyGroup) {
     return create_dataset(other.id(), "x", {2});
   }();
   // A location that has no groups at all: the message ends, whatever is asked for.
-  EXPECT_TRUE(mentions(input_error([&] { (void)open_group(dataset.id(), "layers", "data.h5"); }), "there is no group 'layers'; '.' is no group"));
+  EXPECT_TRUE(mentions(input_error([&] { (void)open_group(dataset.id(), "layers", "data.h5"); }),
+                       "there is no group 'layers'; '.' is no group"));
   EXPECT_TRUE(mentions(input_error([&] { (void)link_names(dataset.id(), "layers"); }), "'.' is no group"));
 }
 

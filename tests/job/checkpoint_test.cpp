@@ -55,7 +55,8 @@ TEST(HostileCheckpoint, ClaimsBeyondTheBytesTakeNoMemory) {
 }
 
 TEST(HostileCheckpoint, StateFilesLieBesideIt) {
-  for (const char* name : {"../state-1.h5", "/etc/passwd", "state-.h5", "state-1.h5x", "state-1", "", "state-1/../x.h5"}) {
+  for (const char* name :
+       {"../state-1.h5", "/etc/passwd", "state-.h5", "state-1.h5x", "state-1", "", "state-1/../x.h5"}) {
     Checkpoint checkpoint = small();
     checkpoint.states[name] = {};
     EXPECT_TRUE(mentions(refusal(pack_checkpoint(checkpoint)), "expected such as state-1.h5")) << name;

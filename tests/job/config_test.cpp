@@ -315,8 +315,7 @@ TEST(ConfigFile, DeepNestingIsRefused) {
 TEST(ConfigFile, PatternsAndMessagesStayShort) {
   Json config = minimal();
   config["quantization"]["layers"] = Json::array({{{"match", std::string(100000, '(')}}});
-  const std::string text =
-      input_error([&] { static_cast<void>(parse_config(config.dump(), "/here", "job.json")); });
+  const std::string text = input_error([&] { static_cast<void>(parse_config(config.dump(), "/here", "job.json")); });
   EXPECT_TRUE(mentions(text, "'quantization.layers[0].match' is \"((("));
   EXPECT_TRUE(mentions(text, "expected at most 1000 bytes"));
   EXPECT_LT(text.size(), 300U);

@@ -235,9 +235,8 @@ TEST(DamagedModel, LayerWithBadAttributes) {
 TEST(DamagedModel, TwoLayersForOneTensor) {
   const TempFolder folder;
   write_quantized(folder / "q.h5");
-  edit(folder / "q.h5", [](hid_t file) {
-    H5Ocopy(file, "layers/fc", file, "layers/second", H5P_DEFAULT, H5P_DEFAULT);
-  });
+  edit(folder / "q.h5",
+       [](hid_t file) { H5Ocopy(file, "layers/fc", file, "layers/second", H5P_DEFAULT, H5P_DEFAULT); });
   EXPECT_TRUE(mentions(error_of(folder / "q.h5"), "'second' the second, stand for tensor 'fc.weight'"));
 }
 
