@@ -14,6 +14,7 @@
 #include <array>
 #include <csignal>
 #include <cstring>
+#include <ctime>
 #include <functional>
 #include <sstream>
 
@@ -41,6 +42,7 @@ struct Progress {
   std::uint64_t taken;
   std::uint64_t refused;
   std::size_t most_memory;
+  double slowest_seconds;
   bool is_finished;
 };
 
@@ -93,6 +95,12 @@ void set_clocks(int processor_seconds, int real_seconds) {
   alarm(static_cast<unsigned>(real_seconds));
 }
 
+double processor_seconds() {
+  timespec time{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
 /// A message is what a terminal and a log can take: printable, and not longer than a person reads.
 bool is_fit(const std::string& message) {
   constexpr std::size_t longest = 4000;
@@ -103,6 +111,7 @@ bool is_fit(const std::string& message) {
 }
 
 void run_input(const Importer& importer, const std::string& bytes, const fs::path& folder, Progress& progress) {
+  const double begin = processor_seconds();
   set_clocks(most_seconds, wait_seconds);
   watch_memory(most_memory_bytes, on_memory);
   try {
@@ -122,6 +131,7 @@ void run_input(const Importer& importer, const std::string& bytes, const fs::pat
   }
   progress.most_memory = std::max(progress.most_memory, stop_watching());
   set_clocks(0, 0);
+  progress.slowest_seconds = std::max(progress.slowest_seconds, processor_seconds() - begin);
 }
 
 std::string how_it_ended(int status, const std::string& said) {
@@ -238,7 +248,7 @@ Tally run_campaign(const Importer& importer, std::uint64_t seed, std::uint64_t f
   const std::vector<std::string> seeds = importer.seeds(folder.path());
   const SharedProgress shared;
   Progress& progress = *shared;
-  progress = {first, 0, 0, 0, false};
+  progress = {first, 0, 0, 0, 0, false};
   Tally tally;
   const Inputs inputs = [&](std::uint64_t index) { return input_of(importer, seeds, seed, index); };
   while (progress.index < first + count) {
@@ -256,6 +266,7 @@ Tally run_campaign(const Importer& importer, std::uint64_t seed, std::uint64_t f
   tally.taken = progress.taken;
   tally.refused = progress.refused;
   tally.most_memory = progress.most_memory;
+  tally.slowest_seconds = progress.slowest_seconds;
   return tally;
 }
 
@@ -263,7 +274,7 @@ Tally run_one(const Importer& importer, const std::string& bytes, std::string& s
   const test::TempFolder folder;
   static_cast<void>(importer.seeds(folder.path()));
   const SharedProgress shared;
-  *shared = {0, 0, 0, 0, false};
+  *shared = {0, 0, 0, 0, 0, false};
   Tally tally;
   Failure failure;
   if (!run_process(importer, [&](std::uint64_t) { return bytes; }, 1, folder.path(), *shared, failure, said))
