@@ -15,8 +15,8 @@ namespace gpfq::formats {
 using Attributes = std::map<std::string, std::vector<double>>;
 using Parameters = std::map<std::string, net::TensorSource>;  ///< role ("weight", "scale", ...) -> values
 
-/// One value per channel: `values` has `channels` of them, or one for all, which takes no memory per channel (a small
-/// file may claim any number).
+/// One value per channel: `values` has `channels` of them, or one for all, which takes no memory per channel.
+/// @throws Error (input) where one value stands for more than 2^24: a small file may claim any number.
 [[nodiscard]] net::TensorSource channel_source(std::vector<float> values, Index channels);
 
 /// Checks a number of channels for which one value is to be written out. @throws Error (input) above 2^24.

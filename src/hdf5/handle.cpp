@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <optional>
 #include <system_error>
 
 namespace gpfq::hdf5 {
@@ -51,16 +52,33 @@ std::string parent_of(const std::string& name) {
   return slash == 0 ? "/" : name.substr(0, slash);
 }
 
-/// "'a' holds b, c" for the nearest existing group above `name`; for messages only.
+/// Names of the links of an open group, in name order; nothing where HDF5 cannot list them.
+std::optional<std::vector<std::string>> names_in(hid_t group) {
+  std::vector<std::string> names;
+  const auto add = [](hid_t, const char* name, const H5L_info_t*, void* out) -> herr_t {
+    try {
+      static_cast<std::vector<std::string>*>(out)->emplace_back(name);
+      return 0;
+    } catch (...) {
+      return -1;  // no exception may cross the C library
+    }
+  };
+  if (H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, nullptr, add, &names) < 0) return std::nullopt;
+  return names;
+}
+
+/// "'a' holds b, c" for the nearest existing group above `name`; for messages only. Not by way of open_group, whose own
+/// message asks here.
 std::string what_is_there(hid_t location, const std::string& name) {
   std::string group = parent_of(name);
   while (group != "." && group != "/" && !link_exists(location, group)) group = parent_of(group);
-  std::vector<std::string> names;
-  try {
-    names = link_names(location, group);
-  } catch (const Error&) {
-    return fmt::format("'{}' is no group", group);
-  }
+  const Handle access = own_file_only(H5P_GROUP_ACCESS);
+  const Handle opened(H5Gopen2(location, group.c_str(), access.id()), H5Gclose);
+  std::optional<std::vector<std::string>> found;
+  if (opened) found = names_in(opened.id());
+  H5Eclear2(H5E_DEFAULT);
+  if (!found) return fmt::format("'{}' is no group", group);
+  std::vector<std::string>& names = *found;
   const std::string shown = group == "." ? "the group" : fmt::format("'{}'", group);
   if (names.empty()) return shown + " is empty";
   const std::size_t more = names.size() > listed_names ? names.size() - listed_names : 0;
@@ -332,8 +350,10 @@ DatasetInfo dataset_info(hid_t dataset, const std::string& where) {
   DatasetInfo info;
   info.type_class = H5Tget_class(type.id());
   info.element_bytes = static_cast<Index>(H5Tget_size(type.id()));
-  info.stored_bytes =
-      static_cast<Index>(std::min<hsize_t>(H5Dget_storage_size(dataset), static_cast<hsize_t>(size_of_file(dataset))));
+  const hsize_t stored = H5Dget_storage_size(dataset);
+  if (stored > static_cast<hsize_t>(size_of_file(dataset)))
+    throw_input("{}: a dataset claims to take {} bytes, the file has {}", where, stored, size_of_file(dataset));
+  info.stored_bytes = static_cast<Index>(stored);
   if (H5Sget_simple_extent_type(space.id()) == H5S_NULL) {
     info.shape = {0};
     return info;
@@ -390,19 +410,9 @@ bool link_exists(hid_t location, const std::string& name) {
 std::vector<std::string> link_names(hid_t location, const std::string& group) {
   silence_error_printing();
   const std::string what = fmt::format("the group '{}' cannot be listed", group);
-  const Handle opened = open_group(location, group, what);
-  std::vector<std::string> names;
-  const auto add = [](hid_t, const char* name, const H5L_info_t*, void* out) -> herr_t {
-    try {
-      static_cast<std::vector<std::string>*>(out)->emplace_back(name);
-      return 0;
-    } catch (...) {
-      return -1;  // no exception may cross the C library
-    }
-  };
-  if (H5Literate(opened.id(), H5_INDEX_NAME, H5_ITER_INC, nullptr, add, &names) < 0)
-    throw_with_stack(ErrorKind::input, what);
-  return names;
+  std::optional<std::vector<std::string>> names = names_in(open_group(location, group, what).id());
+  if (!names) throw_with_stack(ErrorKind::input, what);
+  return std::move(*names);
 }
 
 void read_box(hid_t dataset, hid_t memory_type, const Shape& start, const Shape& count, void* out,

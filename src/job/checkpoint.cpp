@@ -3,8 +3,10 @@
 
 #include <fmt/format.h>
 
-#include <boost/archive/binary_iarchive.hpp>
 #include <boost/archive/binary_oarchive.hpp>
+#include <boost/archive/impl/archive_serializer_map.ipp>
+#include <boost/archive/impl/basic_binary_iarchive.ipp>
+#include <boost/archive/impl/basic_binary_iprimitive.ipp>
 #include <charconv>
 #include <ctime>
 #include <fstream>
@@ -14,6 +16,8 @@
 #include "gpfq/base/digest.hpp"
 #include "gpfq/base/error.hpp"
 #include "gpfq/base/system.hpp"
+#include "gpfq/base/text.hpp"
+#include "job/bounded_archive.hpp"
 
 namespace gpfq::job {
 namespace {
@@ -43,6 +47,18 @@ Header parse_header(const std::string& line, const std::string& where) {
   return header;
 }
 
+/// Files that a manifest names lie beside it.
+void check_names(const Checkpoint& checkpoint) {
+  const auto check = [](const std::string& name) {
+    const bool is_number =
+        name.find_first_not_of("0123456789", 6) == name.size() - std::min<std::size_t>(name.size(), 3);
+    if (name.size() < 10 || name.compare(0, 6, "state-") != 0 || !name.ends_with(".h5") || !is_number)
+      throw_input("it names the state file '{}', expected such as state-1.h5", excerpt(name));
+  };
+  for (const auto& [name, frame] : checkpoint.states) check(name);
+  for (const TileRecord& tile : checkpoint.progress.tiles) check(tile.file);
+}
+
 }  // namespace
 
 std::filesystem::path checkpoint_folder(const std::filesystem::path& output) { return output / "checkpoint"; }
@@ -67,9 +83,10 @@ Checkpoint unpack_checkpoint(const std::string& bytes, const std::string& where)
   if (digest != header.sha256)
     throw_input("{} is damaged: its SHA-256 is {:.12}, expected {:.12}", where, digest, header.sha256);
   try {
-    std::istringstream stream(archive);
+    std::stringbuf stream(archive, std::ios::in);
     Checkpoint checkpoint;
-    boost::archive::binary_iarchive(stream, boost::archive::no_header) >> checkpoint;
+    BoundedArchive(stream) >> checkpoint;
+    check_names(checkpoint);
     return checkpoint;
   } catch (const std::exception& error) {
     throw_input("{} cannot be read: {}", where, error.what());
@@ -124,3 +141,5 @@ std::string describe(const Checkpoint& checkpoint) {
 }
 
 }  // namespace gpfq::job
+
+template class boost::archive::detail::archive_serializer_map<gpfq::job::BoundedArchive>;

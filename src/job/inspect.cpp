@@ -60,12 +60,14 @@ std::string dataset_table(hid_t file, const std::string& group, const std::strin
 
 std::string inspect(const std::filesystem::path& path) {
   if (is_checkpoint(path)) return fmt::format("{}: {}", path.string(), describe(read_checkpoint(path)));
-  if (hdf5::is_hdf5(path) && store::is_model_file(path)) {
+  const bool is_hdf5 = hdf5::is_hdf5(path);
+  if (is_hdf5) hdf5::check_heaps(path);
+  if (is_hdf5 && store::is_model_file(path)) {
     const store::ModelFile model(path);
     return fmt::format("{}: gpfq {} model\n", path.string(), model.quantized_layers().empty() ? "float" : "quantized") +
            graph_table(model.graph(), model.quantized_layers());
   }
-  if (hdf5::is_hdf5(path)) {
+  if (is_hdf5) {
     const hdf5::Handle file = hdf5::open_file(path);
     if (!hdf5::has_attribute(file.id(), "model_config"))
       return fmt::format("{}: HDF5 file\n{}", path.string(), dataset_table(file.id(), "/", path.string(), 0));

@@ -20,6 +20,7 @@ std::optional<net::Model> import_unless_native(const std::filesystem::path& path
   if (std::filesystem::is_directory(path, code)) throw_input("model: {} is a folder, expected a file", path.string());
   if (path.extension() == ".onnx") return formats::import_onnx(path);
   if (hdf5::is_hdf5(path)) {
+    hdf5::check_heaps(path);
     if (store::is_model_file(path)) return std::nullopt;
     if (formats::is_keras_file(path)) return formats::import_keras(path);
     throw_input("model: {} is HDF5, but neither a native model nor a Keras whole-model file", path.string());

@@ -106,7 +106,9 @@ ModelFile::ModelFile(const std::filesystem::path& path) : path_(path), file_(hdf
   graph_ = net::graph_from_json(hdf5::read_string_attribute(file_.id(), "graph", where), where);
   for (const std::string& name : hdf5::link_names(file_.id(), "layers")) {
     layers_.push_back(read_layer(file_.id(), name, graph_, where));
-    layer_of_tensor_[layers_.back().tensor] = layers_.size() - 1;
+    const std::string& tensor = layers_.back().tensor;
+    if (!layer_of_tensor_.emplace(tensor, layers_.size() - 1).second)
+      throw_input("{}: two quantized layers, '{}' the second, stand for tensor '{}'", where, name, tensor);
   }
   for (const auto& [name, shape] : graph_.tensors)
     if (layer_of_tensor_.count(name) == 0) expect_dataset(file_.id(), "tensors/" + name, shape, H5T_FLOAT, where);

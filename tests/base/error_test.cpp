@@ -15,6 +15,24 @@ TEST(ErrorKinds, CarryTheirFormattedText) {
   EXPECT_EQ(test::fault([] { throw_fault("rank {}", 7); }), "rank 7");
 }
 
+TEST(Messages, ShowControlCharactersAndStayShort) {
+  const auto message = [](const std::string& name) {
+    return test::input_error([&] { throw_input("node '{}'\n  in f", name); });
+  };
+  EXPECT_EQ(message("a\x1b[2Jb\rc\x7f"), "node 'a\\x1b[2Jb\\x0dc\\x7f'\n  in f");
+  EXPECT_EQ(message("a\nb"), "node 'a\\x0ab'\n  in f");  // only an indented line goes on
+  EXPECT_EQ(message("\xc2\x9b"
+                    "1m \xc3\xa9"),
+            "node '\\xc2\\x9b1m \xc3\xa9'\n  in f");
+  EXPECT_EQ(message(std::string("a\0b", 3)), "node 'a\\x00b'\n  in f");
+  const std::string cut = message(std::string(100000, 'n'));
+  EXPECT_LE(cut.size(), 4000U);
+  EXPECT_TRUE(cut.starts_with("node 'nnn"));
+  EXPECT_TRUE(cut.ends_with("nnn'\n  in f"));
+  EXPECT_NE(cut.find("n [...] n"), std::string::npos);
+  EXPECT_EQ(presentable(cut), cut);  // messages are quoted in messages
+}
+
 TEST(ErrorKinds, AreStandardExceptions) {
   EXPECT_THROW(throw_input("text"), std::runtime_error);
   EXPECT_THROW(throw_fault("text"), std::runtime_error);

@@ -69,5 +69,16 @@ TEST(NearestWord, PrefersTheNearestThenTheFirst) {
   EXPECT_EQ(nearest_word("lay", {"lax", "law"}), "lax");
 }
 
+TEST(Excerpts, EndBetweenCharacters) {
+  EXPECT_EQ(excerpt("short", 5), "short");
+  EXPECT_EQ(excerpt("longer", 5), "longe...");
+  EXPECT_EQ(excerpt("ab\u00e9", 3), "ab...");  // é is two bytes
+}
+
+TEST(NearestWord, NamesThatNobodyWroteAreLeftAlone) {
+  EXPECT_EQ(nearest_word(std::string(1 << 20, 'a'), {std::string(1 << 20, 'a')}), "");
+  EXPECT_EQ(nearest_word("level", {std::string(1 << 20, 'a'), "levels"}), "levels");
+}
+
 }  // namespace
 }  // namespace gpfq

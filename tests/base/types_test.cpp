@@ -91,5 +91,12 @@ TEST(AlignedBuffer, MovesItsMemory) {
   EXPECT_EQ(to[19], 7);
 }
 
+TEST(Shapes, HaveAtMost32Dimensions) {
+  EXPECT_EQ(element_count(Shape(32, 1)), 1);
+  EXPECT_EQ(test::input_error([] { static_cast<void>(element_count(Shape(33, 1))); }),
+            "a shape has 33 dimensions, expected at most 32");
+  EXPECT_EQ(to_string(Shape(50000, 1)).size(), 32U + 31U + 4U);
+}
+
 }  // namespace
 }  // namespace gpfq

@@ -453,6 +453,33 @@ TEST_F(OnnxImport, FilesThatAreNoModels) {
   EXPECT_TRUE(mentions(error_of(writer), "no nodes"));
 }
 
+TEST_F(OnnxImport, ASmallFileCannotMakeALargeNetwork) {
+  // One constant that many nodes hold.
+  OnnxModelWriter repeated({-1, 1 << 16});
+  repeated.floats("c", {1 << 16}, std::vector<float>(1 << 16, 1));
+  std::string value = "x";
+  for (int i = 0; i < 300; ++i) {
+    repeated.node("Mul", {value, "c"}, fmt::format("v{}", i));
+    value = fmt::format("v{}", i);
+  }
+  repeated.node("Relu", {value}, "y");
+  EXPECT_TRUE(mentions(error_of(repeated), "hold more than 16777216 values in all"));
+  // One number for every channel there may be.
+  OnnxModelWriter wide({-1, Index{1} << 40});
+  wide.floats("c", {}, {2});
+  wide.node("Mul", {"x", "c"}, "y");
+  EXPECT_TRUE(mentions(error_of(wide), "one value stands for 1099511627776 channels, expected at most 16777216"));
+  // A shape with as many dimensions as there are bytes for.
+  OnnxModelWriter deep({-1, 1});
+  deep.integers("target", {1000}, std::vector<Index>(1000, 1));
+  deep.node("Reshape", {"x", "target"}, "y");
+  EXPECT_TRUE(mentions(error_of(deep), "a shape has 999 dimensions, expected at most 32"));
+  // A name that a config's pattern would be matched with.
+  OnnxModelWriter named({-1, 2});
+  named.node("Relu", {"x"}, "y").set_name(std::string(5000, 'n'));
+  EXPECT_TRUE(mentions(error_of(named), "has a name of 5000 bytes, expected at most 1024"));
+}
+
 TEST_F(OnnxImport, EveryPrefixOfAModelIsAnErrorOrAModel) {
   OnnxModelWriter writer;
   writer.floats("fc.weight", {3, 2}, {1, 2, 3, 4, 5, 6});

@@ -14,6 +14,7 @@
 #include <array>
 #include <csignal>
 #include <cstring>
+#include <ctime>
 #include <functional>
 #include <sstream>
 
@@ -41,6 +42,7 @@ struct Progress {
   std::uint64_t taken;
   std::uint64_t refused;
   std::size_t most_memory;
+  double slowest_seconds;
   bool is_finished;
 };
 
@@ -93,6 +95,12 @@ void set_clocks(int processor_seconds, int real_seconds) {
   alarm(static_cast<unsigned>(real_seconds));
 }
 
+double processor_seconds() {
+  timespec time{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
 /// A message is what a terminal and a log can take: printable, and not longer than a person reads.
 bool is_fit(const std::string& message) {
   constexpr std::size_t longest = 4000;
@@ -103,6 +111,7 @@ bool is_fit(const std::string& message) {
 }
 
 void run_input(const Importer& importer, const std::string& bytes, const fs::path& folder, Progress& progress) {
+  const double begin = processor_seconds();
   set_clocks(most_seconds, wait_seconds);
   watch_memory(most_memory_bytes, on_memory);
   try {
@@ -122,6 +131,7 @@ void run_input(const Importer& importer, const std::string& bytes, const fs::pat
   }
   progress.most_memory = std::max(progress.most_memory, stop_watching());
   set_clocks(0, 0);
+  progress.slowest_seconds = std::max(progress.slowest_seconds, processor_seconds() - begin);
 }
 
 std::string how_it_ended(int status, const std::string& said) {
@@ -142,23 +152,26 @@ std::string how_it_ended(int status, const std::string& said) {
   return address.empty() ? fmt::format("exit code {}", WEXITSTATUS(status)) : address;
 }
 
-/// True when the stack's first frame outside of the C library, the sanitizer and this file lies in libhdf5.
+/// True when of the frames in the stack that are libhdf5's or ours the last called is libhdf5's. A stack that has run
+/// over is ours.
 bool is_in_hdf5(const std::string& said) {
-  std::istringstream lines(said);
+  const auto has = [](const std::string& line, const char* part) { return line.find(part) != std::string::npos; };
+  constexpr int deepest = 40;
+  int own = 0;
+  bool is_hdf5 = false;
   bool is_stack = false;
+  std::istringstream lines(said);
   for (std::string line; std::getline(lines, line);) {
-    const bool is_frame = line.find("    #") == 0 || (is_stack && line.find("[0x") != std::string::npos);
-    is_stack = is_stack || line == "fuzz: stack";
-    if (!is_frame) continue;
-    if (line.find("libhdf5") != std::string::npos) return true;
-    const auto has = [&](const char* part) { return line.find(part) != std::string::npos; };
-    if (has("libc.so") || has("libasan") || has("libubsan") || has("libstdc++") || has("libm.so") || has("libz.so") ||
-        has("print_stack") || has("on_signal") || has("on_memory") || has("memory_watch.cpp") || has("campaign.cpp") ||
-        has("malloc") || has("calloc") || has("realloc") || has("<unknown module>"))
-      continue;
-    if (!is_stack || has("gpfq")) return false;
+    const bool is_start = line == "fuzz: stack" || has(line, "ERROR: AddressSanitizer") || has(line, "runtime error");
+    if (is_start && is_stack) break;  // one stack is enough; another tells of allocation
+    if (is_stack && line.empty()) break;
+    is_stack = is_stack || is_start;
+    const bool is_frame = line.starts_with("    #") || has(line, "[0x");
+    if (!is_stack || !is_frame || has(line, "memory_watch") || has(line, "campaign.cpp")) continue;
+    if (own == 0 && has(line, "libhdf5")) is_hdf5 = true;
+    if (has(line, "gpfq")) ++own;
   }
-  return false;
+  return is_hdf5 && own < deepest;
 }
 
 using Inputs = std::function<std::string(std::uint64_t)>;
@@ -235,7 +248,7 @@ Tally run_campaign(const Importer& importer, std::uint64_t seed, std::uint64_t f
   const std::vector<std::string> seeds = importer.seeds(folder.path());
   const SharedProgress shared;
   Progress& progress = *shared;
-  progress = {first, 0, 0, 0, false};
+  progress = {first, 0, 0, 0, 0, false};
   Tally tally;
   const Inputs inputs = [&](std::uint64_t index) { return input_of(importer, seeds, seed, index); };
   while (progress.index < first + count) {
@@ -253,6 +266,7 @@ Tally run_campaign(const Importer& importer, std::uint64_t seed, std::uint64_t f
   tally.taken = progress.taken;
   tally.refused = progress.refused;
   tally.most_memory = progress.most_memory;
+  tally.slowest_seconds = progress.slowest_seconds;
   return tally;
 }
 
@@ -260,7 +274,7 @@ Tally run_one(const Importer& importer, const std::string& bytes, std::string& s
   const test::TempFolder folder;
   static_cast<void>(importer.seeds(folder.path()));
   const SharedProgress shared;
-  *shared = {0, 0, 0, 0, false};
+  *shared = {0, 0, 0, 0, 0, false};
   Tally tally;
   Failure failure;
   if (!run_process(importer, [&](std::uint64_t) { return bytes; }, 1, folder.path(), *shared, failure, said))

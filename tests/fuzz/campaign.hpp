@@ -26,6 +26,7 @@ struct Tally {
   std::uint64_t taken = 0;
   std::uint64_t refused = 0;
   std::size_t most_memory = 0;
+  double slowest_seconds = 0;  ///< of processor time
   std::vector<Failure> failures;
 };
 

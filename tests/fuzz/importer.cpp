@@ -2,10 +2,13 @@
 // The entrances of the program behind which files from outside are read, values included.
 #include "importer.hpp"
 
+#include <fmt/format.h>
+
 #include <array>
 #include <filesystem>
 #include <memory>
 
+#include "gpfq/base/digest.hpp"
 #include "gpfq/base/error.hpp"
 #include "gpfq/formats/import.hpp"
 #include "gpfq/formats/tensor_file.hpp"
@@ -14,6 +17,7 @@
 #include "gpfq/job/plan.hpp"
 #include "gpfq/store/model_file.hpp"
 #include "gpfq/store/sample_file.hpp"
+#include "job/checkpoint.hpp"
 #include "job/subject.hpp"
 #include "seeds.hpp"
 #include "support/data_files.hpp"
@@ -121,6 +125,18 @@ void run_config(const std::string& bytes, const fs::path& folder) {
   static_cast<void>(job::open_subject(config));
 }
 
+void run_checkpoint(const std::string& bytes, const fs::path& folder) {
+  test::write_text(folder / "job.ckpt", bytes);
+  static_cast<void>(job::describe(job::read_checkpoint(folder / "job.ckpt")));
+}
+
+/// The archive alone, under a header that fits: whoever changes a checkpoint on purpose sees to that.
+void run_archive(const std::string& bytes, const fs::path& folder) {
+  const std::string digest = sha256(bytes.data(), static_cast<Index>(bytes.size()));
+  run_checkpoint(fmt::format("gpfq-checkpoint {} {} {}\n", job::checkpoint_version, bytes.size(), digest) + bytes,
+                 folder);
+}
+
 constexpr std::array all = {
 #ifdef GPFQ_FUZZ_ONNX
     Importer{"onnx", Kind::binary, onnx_seeds, run_onnx},
@@ -133,6 +149,8 @@ constexpr std::array all = {
     Importer{"safetensors", Kind::binary, safetensors_seeds, run_safetensors},
     Importer{"npy", Kind::binary, npy_seeds, run_npy},
     Importer{"config", Kind::text, config_seeds, run_config},
+    Importer{"checkpoint", Kind::binary, checkpoint_seeds, run_checkpoint},
+    Importer{"archive", Kind::hdf5, archive_seeds, run_archive},
 };
 
 }  // namespace

@@ -13,7 +13,7 @@ namespace gpfq::fuzz {
 enum class Kind {
   text,    ///< JSON and the like: tokens, numbers, nesting
   binary,  ///< lengths, offsets and varints among bytes; texts inside
-  hdf5     ///< binary of fixed places: bytes rarely move
+  hdf5     ///< binary of fixed places, as HDF5's: bytes rarely move
 };
 
 /// One reader of files from outside.

@@ -35,9 +35,10 @@ int report(const Importer& importer, std::uint64_t count, const Tally& tally) {
     print(fmt::format("{}: {}{}\n  {}\n", importer.name, failure.how, failure.is_in_hdf5 ? " (in libhdf5)" : "",
                       failure.input.string()));
   }
-  print(fmt::format("{}: {} inputs, {} taken, {} refused, {} failed, {} ended inside libhdf5, at most {:.1f} MiB\n",
-                    importer.name, count, tally.taken, tally.refused, own, tally.failures.size() - own,
-                    static_cast<double>(tally.most_memory) / (1 << 20)));
+  print(fmt::format(
+      "{}: {} inputs, {} taken, {} refused, {} failed, {} ended inside libhdf5, at most {:.1f} MiB and {:.2f} s\n",
+      importer.name, count, tally.taken, tally.refused, own, tally.failures.size() - own,
+      static_cast<double>(tally.most_memory) / (1 << 20), tally.slowest_seconds));
   return own == 0 && tally.taken > 0 ? 0 : 1;
 }
 

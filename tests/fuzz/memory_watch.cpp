@@ -19,9 +19,10 @@ void (*report)(std::size_t) = nullptr;
 
 std::ptrdiff_t bounded(std::size_t bytes) { return static_cast<std::ptrdiff_t>(std::min(bytes, SIZE_MAX / 4)); }
 
-/// Reports where `bytes` more would be too much.
+/// Reports where `bytes` more would be too much. What no machine has is not had: malloc says so by itself.
 void check(std::size_t bytes) {
-  if (!is_watched.load(std::memory_order_relaxed)) return;
+  constexpr std::size_t unavailable = std::size_t{1} << 40;
+  if (!is_watched.load(std::memory_order_relaxed) || bytes > unavailable) return;
   const std::ptrdiff_t after = held + bounded(bytes);
   if (after <= limit_bytes) return;
   is_watched = false;

@@ -18,6 +18,8 @@ namespace gpfq::fuzz {
 [[nodiscard]] std::vector<std::string> safetensors_seeds(const std::filesystem::path& folder);
 [[nodiscard]] std::vector<std::string> npy_seeds(const std::filesystem::path& folder);
 [[nodiscard]] std::vector<std::string> config_seeds(const std::filesystem::path& folder);
+[[nodiscard]] std::vector<std::string> checkpoint_seeds(const std::filesystem::path& folder);
+[[nodiscard]] std::vector<std::string> archive_seeds(const std::filesystem::path& folder);  ///< without their headers
 
 /// Files whose one attribute the importers of texts replace: a Keras model, and a native one.
 inline constexpr const char* keras_base = "keras_base.h5";

@@ -203,6 +203,100 @@ TEST_F(Hdf5Handle, DatasetInfoReadsTheHeader) {
   EXPECT_EQ(dataset_info(written.id(), "info.h5").stored_bytes, 12);
 }
 
+/// The file with `bytes` written over what is `offset` bytes behind the first `mark`.
+void overwrite(const fs::path& file, const std::string& mark, std::size_t offset, const std::string& bytes) {
+  std::ifstream in(file, std::ios::binary);
+  std::string text((std::istreambuf_iterator<char>(in)), {});
+  const std::size_t at = text.find(mark);
+  ASSERT_NE(at, std::string::npos);
+  text.replace(at + offset, bytes.size(), bytes);
+  std::ofstream(file, std::ios::binary) << text;
+}
+
+TEST_F(Hdf5Handle, HeapsWithWrongSizesAreRefused) {
+  const auto write = [&](const std::string& name) {
+    const Handle file = create(name);
+    write_string_attribute(file.id(), "long", std::string(100000, 'a'));  // lies in a global heap
+    return path(name);
+  };
+  EXPECT_NO_THROW(check_heaps(write("whole.h5")));
+  const std::string zeros(8, '\0');
+  const std::string ones(8, '\xff');
+  const auto refused = [&](const char* mark, std::size_t offset, const std::string& bytes) {
+    const fs::path file = write("damaged.h5");
+    overwrite(file, mark, offset, bytes);
+    EXPECT_TRUE(mentions(input_error([&] { check_heaps(file); }), "is damaged: the heap at byte"));
+  };
+  refused("GCOL", 8, ones);   // the collection is larger than the file
+  refused("GCOL", 24, ones);  // its first object is larger than the collection
+  refused("GCOL", 24, std::string("\x00\x00\x01\x00\x00\x00\x00\x7f", 8));
+  refused("GCOL", 16,
+          std::string(2, '\0') + std::string(6, '\0') + zeros);            // free space of no size: HDF5 would not end
+  refused("HEAP", 8, std::string("\x00\x00\x00\x00\x58\x00\x00\x00", 8));  // names of 378 GB
+  refused("HEAP", 16, std::string("\x4c\0\0\0\0\0\0\0", 8));               // free space that ends behind the names
+}
+
+TEST_F(Hdf5Handle, FreeBlocksThatGoRoundAreRefused) {
+  const fs::path file = path("round.h5");
+  {
+    const Handle whole = create("round.h5");
+    write_string_attribute(whole.id(), "a", "b");
+  }
+  EXPECT_NO_THROW(check_heaps(file));
+  // The names of the root group lie behind the header of their heap: "", then one free block.
+  overwrite(file, "HEAP", 32 + 8, std::string("\x08\0\0\0\0\0\0\0", 8));
+  EXPECT_TRUE(mentions(input_error([&] { check_heaps(file); }), "is damaged: the heap at byte"));
+}
+
+TEST_F(Hdf5Handle, AHeapThatIsNoLongerUsedMayStandInAFile) {
+  const Handle file = create("rest.h5");
+  std::string rest("HEAP\0\0\0\0", 8);
+  for (const std::uint64_t number : {0x4000, 0x3000, 0x7fffffff}) {  // names that were behind what is now the end
+    for (int byte = 0; byte < 8; ++byte) rest.push_back(static_cast<char>(number >> (8 * byte)));
+  }
+  const Handle dataset = create_dataset(file.id(), "rest", {static_cast<Index>(rest.size())}, H5T_NATIVE_UINT8);
+  ASSERT_GE(H5Dwrite(dataset.id(), H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, rest.data()), 0);
+  H5Fflush(file.id(), H5F_SCOPE_GLOBAL);
+  EXPECT_NO_THROW(check_heaps(path("rest.h5")));
+}
+
+TEST_F(Hdf5Handle, AMessageAboutAMissingGroupEndsWithoutAnyGroup) {
+  const Handle dataset = [&] {
+    const Handle other = create("data.h5");
+    return create_dataset(other.id(), "x", {2});
+  }();
+  // A location that has no groups at all: the message ends, whatever is asked for.
+  EXPECT_TRUE(mentions(input_error([&] { (void)open_group(dataset.id(), "layers", "data.h5"); }),
+                       "there is no group 'layers'; '.' is no group"));
+  EXPECT_TRUE(mentions(input_error([&] { (void)link_names(dataset.id(), "layers"); }), "'.' is no group"));
+}
+
+TEST_F(Hdf5Handle, ClaimsOfDatasetsAreHeldAgainstTheFile) {
+  const Handle file = create("claims.h5");
+  const auto refusal = [&](const Handle& dataset) {
+    return input_error([&] { require_numbers(dataset.id(), dataset_info(dataset.id(), "claims.h5"), "claims.h5:x"); });
+  };
+  EXPECT_TRUE(mentions(refusal(create_dataset(file.id(), "huge", {Index{1} << 40})), "claims 1099511627776 values"));
+  EXPECT_TRUE(mentions(refusal(create_dataset(file.id(), "text", {2}, H5T_C_S1)), "does not hold numbers"));
+  const Handle wide(H5Tcopy(H5T_NATIVE_INT), H5Tclose);
+  ASSERT_GE(H5Tset_size(wide.id(), 64), 0);
+  EXPECT_TRUE(mentions(refusal(create_dataset(file.id(), "wide", {2}, wide.id())), "numbers of 64 bytes"));
+  const auto chunked = [&](const char* name, hsize_t chunk) {
+    const Handle creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+    H5Pset_chunk(creation.id(), 1, &chunk);
+    const hsize_t extent = 8;
+    const hsize_t most = H5S_UNLIMITED;
+    const Handle space(H5Screate_simple(1, &extent, &most), H5Sclose);
+    return Handle(H5Dcreate2(file.id(), name, H5T_NATIVE_FLOAT, space.id(), H5P_DEFAULT, creation.id(), H5P_DEFAULT),
+                  H5Dclose);
+  };
+  EXPECT_TRUE(mentions(refusal(chunked("chunks", hsize_t{1} << 29)), "claims chunks of 2147483648 bytes"));
+  const Handle fine = chunked("fine", 4);
+  EXPECT_NO_THROW(require_numbers(fine.id(), dataset_info(fine.id(), "claims.h5"), "claims.h5:fine"));
+  const Handle unwritten = create_dataset(file.id(), "unwritten", {3});
+  EXPECT_NO_THROW(require_numbers(unwritten.id(), dataset_info(unwritten.id(), "claims.h5"), "claims.h5:unwritten"));
+}
+
 TEST_F(Hdf5Handle, BoxesRoundTrip) {
   const Handle file = create("box.h5");
   const Handle dataset = create_dataset(file.id(), "x", {4, 5});

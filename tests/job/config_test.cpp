@@ -343,6 +343,18 @@ TEST(ConfigFile, DeepNestingIsRefused) {
       mentions(input_error([&] { static_cast<void>(parse_config(deep, "/here", "job.json")); }), "nested deeper"));
 }
 
+TEST(ConfigFile, PatternsAndMessagesStayShort) {
+  Json config = minimal();
+  config["quantization"]["layers"] = Json::array({{{"match", std::string(100000, '(')}}});
+  const std::string text = input_error([&] { static_cast<void>(parse_config(config.dump(), "/here", "job.json")); });
+  EXPECT_TRUE(mentions(text, "'quantization.layers[0].match' is \"((("));
+  EXPECT_TRUE(mentions(text, "expected at most 1000 bytes"));
+  EXPECT_LT(text.size(), 300U);
+  config = minimal();
+  config["memory_per_rank"] = std::string(100000, 'G');
+  EXPECT_LT(input_error([&] { static_cast<void>(parse_config(config.dump(), "/here", "job.json")); }).size(), 400U);
+}
+
 TEST(ConfigHelp, ListsEveryKey) {
   for (const ConfigKey& key : config_keys()) {
     EXPECT_TRUE(mentions(config_help(), key.name));

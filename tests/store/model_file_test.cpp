@@ -232,6 +232,14 @@ TEST(DamagedModel, LayerWithBadAttributes) {
   EXPECT_THROW(ModelFile{folder / "q.h5"}, Error);
 }
 
+TEST(DamagedModel, TwoLayersForOneTensor) {
+  const TempFolder folder;
+  write_quantized(folder / "q.h5");
+  edit(folder / "q.h5",
+       [](hid_t file) { H5Ocopy(file, "layers/fc", file, "layers/second", H5P_DEFAULT, H5P_DEFAULT); });
+  EXPECT_TRUE(mentions(error_of(folder / "q.h5"), "'second' the second, stand for tensor 'fc.weight'"));
+}
+
 TEST(DamagedModel, CodeBeyondItsLevels) {
   const TempFolder folder;
   write_quantized(folder / "q.h5");

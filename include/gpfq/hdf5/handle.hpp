@@ -62,6 +62,10 @@ struct DatasetInfo {
 
 /// Opens a file for reading, serially. @throws Error (input): missing, a folder, truncated, not HDF5.
 [[nodiscard]] Handle open_file(const std::filesystem::path& path);
+/// Checks the heaps that hold a file's texts and names, of files up to 1 GiB, before HDF5 follows them.
+/// Cost: reads the file twice, the second time from memory. @throws Error (input): sizes in them do not fit, or what
+/// open_file throws.
+void check_heaps(const std::filesystem::path& path);
 /// True when the file exists and starts as HDF5 does.
 [[nodiscard]] bool is_hdf5(const std::filesystem::path& path);
 
