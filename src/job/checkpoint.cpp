@@ -57,6 +57,7 @@ void check_names(const Checkpoint& checkpoint) {
   };
   for (const auto& [name, frame] : checkpoint.states) check(name);
   for (const TileRecord& tile : checkpoint.progress.tiles) check(tile.file);
+  if (!checkpoint.progress.sums.file.empty()) check(checkpoint.progress.sums.file);
 }
 
 }  // namespace
