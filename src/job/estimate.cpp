@@ -184,45 +184,41 @@ Index Estimator::residual_pass_floats(const LayerPlan& layer) const {
 }
 
 void Estimator::add_residual(const LayerPlan& layer, LayerEstimate& estimate) const {
-  const RankGrid grid = choose_grid(layer, config_, ranks_);
-  quant::PathShape shape = layer.path;
-  shape.local_chunks = ShardPlan(shape.chunk_total(), 1, grid.samples).most_pieces();
-  // Ranks of a column that share a window, and the windows of a column.
-  const int on_node = std::max(1, (ranks_ + nodes_ - 1) / nodes_ / grid.samples);
-  const int asked = config_.stream.ranks_per_node;
-  const int sharers = asked > 0 ? std::min(asked, on_node) : on_node;
-  const int windows = (grid.neurons + sharers - 1) / sharers;
-  const int readers = sharers * (config_.stream.exchange ? windows : 1);
-  const StreamMemory memory = divide_memory(layer, shape, sharers, config_.memory_per_rank);
-  const Index most_tiles = ShardPlan(layer.tile_count(), 1, grid.neurons).most_pieces();
-  const Index wave_tiles = std::min(memory.wave_tiles, most_tiles);
-  const Index waves = ceil_div(most_tiles, wave_tiles);
+  const StreamShares shares = stream_shares(layer, config_, ranks_, nodes_);
+  const RankGrid& grid = shares.grid;
+  const quant::PathShape& shape = shares.shape;
+  const int readers = shares.sharers * (config_.stream.exchange ? shares.windows : 1);
+  const int copies = config_.stream.exchange ? 1 : shares.windows;
   const int networks = networks_of(layer);
-  const Index pass_floats = networks * residual_pass_floats(layer);
-  estimate.bytes_read += waves * pass_floats * float_bytes * (config_.stream.exchange ? 1 : windows);
+  // A search for the whole layer needs the path once more where tiles take turns; sweeps read Xq alone.
+  const double paths = real(shares.waves()) * (layer.searches_layer && shares.waves() > 1 ? 2 : 1);
+  const double sweeps = real(shares.waves() * layer.sweeps);
+  const Index network_floats = residual_pass_floats(layer);
+  estimate.bytes_read += static_cast<Index>((paths * networks + sweeps) * real(network_floats * float_bytes * copies));
 
   const double rows = real(std::min(shape.samples, shape.local_chunks * shape.sample_chunk));
   const double inputs = real(shape.inputs);
   const double width = real(layer.tile_width);
   const Index b = shape.block_width;
   const double blocks = real(ceil_div(shape.inputs, b));
-  const double passes = real(waves);
-  const double entries = networks * rows * inputs;
-
   const double share_of_rows = rows / real(shape.samples);
-  double reading = real(pass_floats) * share_of_rows * float_bytes / read_rate_ / readers +
-                   blocks * (networks * call_seconds + agree_seconds * crowding_);
-  if (config_.stream.exchange && windows > 1) reading += entries * float_bytes / memory_rate_;
-  if (layer.is_conv) reading += entries * patch_seconds_per_entry * crowding_ / readers;
-  estimate.seconds["read"] += passes * reading;
-
-  // The ranks that share a window share the chunks of G and C, too.
-  const Index most_chunks = ceil_div(shape.local_chunks, Index{sharers});
-  const double chunk_share = over_threads(most_chunks) / std::max(1.0, real(shape.local_chunks));
-  estimate.seconds["products"] +=
-      passes * (chunk_share * (product_seconds(2 * entries * real(b), block_product_share(b)) +
-                               scan_seconds(entries * float_bytes)) +
-                blocks * (sum_seconds(networks * b * b, sharers) + sum_seconds(networks * b * b, grid.samples)));
+  const auto add_pass = [&](double passes, int of) {  // all blocks, of one or both networks
+    const double entries = of * rows * inputs;
+    double reading = real(of * network_floats) * share_of_rows * float_bytes / read_rate_ / readers +
+                     blocks * (of * call_seconds + agree_seconds * crowding_);
+    if (config_.stream.exchange && shares.windows > 1) reading += entries * float_bytes / memory_rate_;
+    if (layer.is_conv) reading += entries * patch_seconds_per_entry * crowding_ / readers;
+    estimate.seconds["read"] += passes * reading;
+    // The ranks that share a window share the chunks of G and C, too.
+    const Index most_chunks = ceil_div(shape.local_chunks, Index{shares.sharers});
+    const double chunk_share = over_threads(most_chunks) / std::max(1.0, real(shape.local_chunks));
+    estimate.seconds["products"] +=
+        passes *
+        (chunk_share * (product_seconds(2 * entries * real(b), block_product_share(b)) + scan_seconds(entries * float_bytes)) +
+         blocks * (sum_seconds(of * b * b, shares.sharers) + sum_seconds(of * b * b, grid.samples)));
+  };
+  add_pass(paths, networks);
+  if (layer.sweeps > 0) add_pass(sweeps, 1);
 
   const bool one_update = !shape.shared && !shape.keeps_outputs;  // of depth 2b
   const double updates = shape.shared && !shape.keeps_outputs ? 2 : 4;
@@ -230,14 +226,20 @@ void Estimator::add_residual(const LayerPlan& layer, LayerEstimate& estimate) co
   const double tile = product_seconds(2 * rows * inputs * width * (1 - 1 / blocks), narrow_share(b)) +
                       product_seconds(updates * rows * inputs * width, shallow_share(one_update ? 2 * b : b)) +
                       difference / memory_rate_ + inputs * width * kernel_seconds_per_weight(b) * crowding_;
-  const double sums =
-      grid.samples > 1 ? blocks * real(most_tiles) * sum_seconds(b * layer.tile_width, grid.samples) : 0;
-  const double rounds =
-      real(most_tiles / wave_tiles) * over_threads(wave_tiles) + over_threads(most_tiles % wave_tiles);
-  estimate.seconds["path"] += rounds * tile + sums;
+  const double swept = product_seconds(2 * rows * inputs * width, narrow_share(b)) +
+                       product_seconds(2 * rows * inputs * width, shallow_share(b)) + difference / memory_rate_ +
+                       inputs * width * kernel_seconds_per_weight(b) * crowding_;
+  const double sums = grid.samples > 1 ? blocks * sum_seconds(b * layer.tile_width, grid.samples) : 0;
+  const auto rounds = [&](Index each) {  // tiles, with some alphabets each, over the threads
+    return real(shares.tiles / shares.wave_tiles) * over_threads(shares.wave_tiles * each) +
+           over_threads(shares.tiles % shares.wave_tiles * each);
+  };
+  const double again = layer.searches_layer && shares.waves() > 1 ? 1 : 0;
+  estimate.seconds["path"] += (rounds(layer.candidates) + again * rounds(1)) * tile + layer.sweeps * rounds(1) * swept +
+                              real(shares.tiles) * (layer.candidates + again + layer.sweeps) * sums;
 
-  add_weights_and_codes(layer, most_tiles, estimate);
-  estimate.peak_memory = memory.bytes - (memory.wave_tiles - wave_tiles) * quant::TilePath::bytes(shape, layer.tile_width);
+  add_weights_and_codes(layer, shares.tiles, estimate);
+  estimate.peak_memory = shares.bytes;
 }
 
 /// What a layer hands on instead of being propagated: norms of its outputs and, but for the last one, its next layer's
@@ -279,9 +281,14 @@ void Estimator::add_gram(const LayerPlan& layer, LayerEstimate& estimate) const 
 
   const Index most_tiles = ShardPlan(layer.tile_count(), 1, ranks_).most_pieces();
   const double width = real(layer.tile_width);
-  estimate.seconds["path"] +=
-      over_threads(most_tiles) * (product_seconds(networks * inputs * inputs * width, shallow_share(b)) +
-                                  inputs * width * kernel_seconds_per_weight(b) * crowding_);
+  const double path = product_seconds(networks * inputs * inputs * width, shallow_share(b)) +
+                      inputs * width * kernel_seconds_per_weight(b) * crowding_;
+  const double residual = product_seconds(4 * inputs * inputs * width, shallow_share(b));
+  const double sweep = product_seconds(2 * inputs * inputs * width, shallow_share(b)) +
+                       inputs * width * kernel_seconds_per_weight(b) * crowding_;
+  const int searched = layer.candidates > 1 ? layer.candidates : 0;
+  estimate.seconds["path"] += over_threads(most_tiles * searched) * (path + residual) +
+                              over_threads(most_tiles) * (path + (layer.sweeps > 0 ? residual : 0.0) + layer.sweeps * sweep);
   add_weights_and_codes(layer, most_tiles, estimate);
 
   const auto values = static_cast<Index>(pairs);

@@ -103,7 +103,8 @@ std::string estimate_json(const JobPlan& plan, const JobEstimate& estimate, cons
   const std::vector<const LayerPlan*> layers = plan.quantized_layers();
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const LayerPlan& layer = *layers[i];
-    const RankGrid grid = choose_grid(layer, config, placement.ranks);
+    const bool is_residual = layer.form == Form::residual;
+    const StreamShares stream = stream_shares(layer, config, placement.ranks, placement.nodes);
     json["layers"].push_back({{"name", layer.name},
                               {"method", method_name(layer.method)},
                               {"form", form_name(layer.form)},
@@ -115,7 +116,9 @@ std::string estimate_json(const JobPlan& plan, const JobEstimate& estimate, cons
                               {"block", layer.path.block_width},
                               {"tile", layer.tile_width},
                               {"shared_inputs", layer.path.shared},
-                              {"grid", fmt::format("{}x{}", grid.neurons, grid.samples)},
+                              {"grid", fmt::format("{}x{}", stream.grid.neurons, stream.grid.samples)},
+                              {"waves", is_residual ? Json(stream.waves()) : Json()},
+                              {"read_ahead", is_residual ? Json(stream.memory.read_ahead) : Json()},
                               {"flops", layer.flops},
                               {"estimated", layer_estimate_json(estimate.layers[i])}});
   }

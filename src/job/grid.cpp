@@ -2,6 +2,9 @@
 // The arithmetic of rank grids and the sums along their rows.
 #include "job/grid.hpp"
 
+#include <algorithm>
+
+#include "gpfq/quant/tile_path.hpp"
 #include "gpfq/base/error.hpp"
 
 namespace gpfq::job {
@@ -28,6 +31,23 @@ void RankReducer::sum(std::span<std::int64_t> values) {
 
 void RankReducer::max(std::span<double> values) {
   if (comm_.size() > 1) comm_.max(values);
+}
+
+StreamShares stream_shares(const LayerPlan& layer, const Config& config, int ranks, int nodes) {
+  StreamShares shares;
+  shares.grid = choose_grid(layer, config, ranks);
+  shares.shape = layer.path;
+  shares.shape.local_chunks = ShardPlan(layer.path.chunk_total(), 1, shares.grid.samples).most_pieces();
+  const int on_node = std::max(1, (ranks + nodes - 1) / nodes / shares.grid.samples);
+  const int asked = config.stream.ranks_per_node;
+  shares.sharers = asked > 0 ? std::min(asked, on_node) : on_node;
+  shares.windows = (shares.grid.neurons + shares.sharers - 1) / shares.sharers;
+  shares.memory = divide_memory(layer, shares.shape, shares.sharers, config.memory_per_rank);
+  shares.tiles = ShardPlan(layer.tile_count(), 1, shares.grid.neurons).most_pieces();
+  shares.wave_tiles = std::min(shares.memory.wave_tiles, shares.tiles);
+  shares.bytes = shares.memory.bytes - (shares.memory.wave_tiles - shares.wave_tiles) * layer.candidates *
+                                           quant::TilePath::bytes(shares.shape, layer.tile_width);
+  return shares;
 }
 
 }  // namespace gpfq::job

@@ -25,4 +25,18 @@ class RankReducer : public quant::RowReducer {
   const mpi::Communicator& comm_;
 };
 
+/// How ranks on equal nodes share a layer in residual form, and what one of those with most to do has in memory.
+struct StreamShares {
+  RankGrid grid;
+  quant::PathShape shape;  ///< with its rows
+  int sharers = 1;         ///< ranks of a node with the same rows, which share a window
+  int windows = 1;         ///< ... and such windows
+  StreamMemory memory;
+  Index tiles = 0;         ///< of a rank
+  Index wave_tiles = 1;
+  [[nodiscard]] Index waves() const { return ceil_div(tiles, wave_tiles); }
+  Index bytes = 0;         ///< of memory_per_rank
+};
+[[nodiscard]] StreamShares stream_shares(const LayerPlan& layer, const Config& config, int ranks, int nodes);
+
 }  // namespace gpfq::job

@@ -274,8 +274,272 @@ Index propagation_bytes_per_sample(const net::Graph& graph, int first, int last)
   return float_bytes * 3 * net::peak_floats_per_sample(graph, first, last);
 }
 
-Index tiles_per_wave(const LayerPlan& layer, Index memory_per_rank) {
-  return std::max<Index>(1, (memory_per_rank - layer.shared_bytes) / layer.tile_bytes);
+StreamMemory divide_memory(const LayerPlan& layer, const quant::PathShape& shape, int sharers, Index memory_per_rank) {
+  const Index values = quant::InputBlock::value_count(shape) * float_bytes;
+  const Index slot = quant::InputBlock::bytes(shape) - values + ceil_div(values, sharers);
+  const Index beside = layer.shared_bytes - quant::InputBlock::bytes(layer.path);
+  const Index tile = layer.candidates * quant::TilePath::bytes(shape, layer.tile_width);
+  StreamMemory memory;
+  memory.read_ahead = beside + 2 * slot + tile <= memory_per_rank;
+  const Index shared = beside + slot * (memory.read_ahead ? 2 : 1);
+  memory.wave_tiles = std::clamp<Index>((memory_per_rank - shared) / tile, 1, layer.tile_count());
+  memory.bytes = shared + memory.wave_tiles * tile;
+  if (layer.piece_bytes > 0) memory.pieces = 1 + std::max<Index>(0, memory_per_rank - memory.bytes) / layer.piece_bytes;
+  return memory;
+}
+
+GramShares gram_shares(const LayerPlan& layer, int threads, Index memory_per_rank) {
+  const Index room = memory_per_rank - layer.shared_bytes;
+  const auto at_once = [&](Index bytes) { return std::clamp<Index>(room / bytes, 1, threads); };
+  GramShares shares;
+  shares.threads = static_cast<int>(at_once(layer.thread_bytes));
+  shares.tiles = at_once(layer.tile_bytes);
+  const Index rows_bytes = shares.threads * layer.thread_bytes;
+  const Index useful = window_floats * float_bytes / layer.window_sample_bytes;
+  const Index more = std::clamp<Index>((room - rows_bytes) / layer.window_sample_bytes, 0,
+                                       std::max<Index>(0, useful - layer.window_samples));
+  // A chunk may begin in the middle of a sample: c chunks touch up to ceil(c·chunk/K) + 1 of them.
+  const Index samples = layer.window_samples + more;
+  shares.window_chunks = std::max<Index>(1, (samples - 1) * layer.rows_per_sample / layer.path.sample_chunk);
+  shares.bytes =
+      layer.shared_bytes + std::max(rows_bytes + more * layer.window_sample_bytes, shares.tiles * layer.tile_bytes);
+  return shares;
+}
+
+LoadShares load_shares(const LayerPlan& layer, Index memory_per_rank) {
+  constexpr Index most_inputs = 64;
+  constexpr Index unit_bytes = Index{16} << 20;
+  constexpr Index most_bytes = Index{128} << 20;  // files in compressed chunks are read anew for each part
+  const Index input_bytes = layer.path.samples * float_bytes;
+  LoadShares shares;
+  shares.unit = std::clamp<Index>(unit_bytes / input_bytes, 1, most_inputs);
+  const Index room = std::min(most_bytes, memory_per_rank / 2);
+  shares.inputs = shares.unit * std::max<Index>(1, room / (shares.unit * input_bytes));
+  return shares;
+}
+
+Index samples_per_wave(const JobPlan& plan, const net::Graph& graph, int first, int last, Index memory_per_rank) {
+  // A wave reads the weights once: it is worth several times their bytes, and no more, since values that leave the
+  // cache between two nodes cost more than they save.
+  Index weight_bytes = 0;
+  for (int node = first; node < last; ++node)
+    for (const auto& [role, tensor] : graph.node(node).parameters)
+      weight_bytes += element_count(graph.tensor_shape(tensor)) * float_bytes;
+  const Index useful = std::max(useful_wave_bytes, 4 * weight_bytes);
+  const Index room = std::min(memory_per_rank - plan.weight_tile_bytes, useful);
+  const Index unit_bytes = plan.sample_unit * propagation_bytes_per_sample(graph, first, last);
+  return plan.sample_unit * std::max<Index>(1, room / unit_bytes);
+}
+
+Index JobPlan::smallest_memory(std::string* reason) const {
+  Index smallest = propagation_bytes;
+  std::string what = fmt::format("propagating {} samples at a time needs it", sample_unit);
+  for (const LayerPlan& layer : layers) {
+    const Index needed = layer.shared_bytes + std::max(layer.tile_bytes, layer.thread_bytes);
+    if (needed <= smallest) continue;
+    smallest = needed;
+    const std::string less =
+        layer.diffuses ? "method gpfq with 'quantization.refine' needs no N x N matrix"
+        : layer.orders_by_activation ? "order natural needs no N x N matrix"
+        : layer.form != Form::gram ? "a smaller 'quantization.block' or fewer samples need less"
+        : layer.problems == 1
+            ? "'quantization.form': \"residual\" may need less"
+            : fmt::format(
+                  "it keeps G and C of {} problems and {} samples of its inputs; 'skip' in 'quantization.layers' "
+                  "leaves it out",
+                  layer.problems, layer.window_samples);
+    what = fmt::format("layer '{}' in {} form needs it: {} inputs, {} rows, tiles of {} neurons; {}", layer.name,
+                       form_name(layer.form), layer.path.inputs, layer.path.samples, layer.tile_width, less);
+  }
+  if (reason != nullptr) *reason = what;
+  return smallest;
+}
+
+std::vector<const LayerPlan*> JobPlan::quantized_layers() const {
+  std::vector<const LayerPlan*> result;
+  for (const LayerPlan& layer : layers)
+    if (layer.quantized) result.push_back(&layer);
+  return result;
+}
+
+JobPlan plan_propagation(const net::Graph& graph, const Config& config) {
+  JobPlan plan = propagation_numbers(graph);
+  check_memory(plan, config);
+  return plan;
+}
+
+Index model_file_bytes(const net::Graph& graph) {
+  Index bytes = file_overhead_bytes + 2 * static_cast<Index>(net::to_json(graph).size());
+  for (const auto& [name, shape] : graph.tensors) bytes += element_count(shape) * float_bytes + dataset_overhead_bytes;
+  return bytes;
+}
+
+JobPlan make_plan(const net::Graph& graph, const Config& config, Index samples) {
+  check_rules(graph, config);
+  JobPlan plan = propagation_numbers(graph);
+  plan.samples = samples;
+  std::vector<bool> quantized(graph.nodes.size(), false);
+  for (int index = 0; index < graph.size(); ++index) {
+    const net::Node& node = graph.node(index);
+    if (!net::is_linear(node.op)) continue;
+    const bool shared = !differing_nodes(graph, quantized)[static_cast<std::size_t>(node.inputs.front())];
+    plan.layers.push_back(shape_layer(graph, index, plan.layers.size(), config, samples, shared));
+    quantized[static_cast<std::size_t>(index)] = plan.layers.back().quantized;
+  }
+  plan_layers(graph, config, plan.layers);
+  if (plan.quantized_layers().empty())
+    throw_input("there is nothing to quantize: the network has {} linear layers, {} of them skipped by the config",
+                plan.layers.size(), plan.layers.size());
+  Index before = 0;
+  for (const LayerPlan* layer : plan.quantized_layers()) {
+    Index bytes = 0;
+    for (const int live : net::live_at(graph, layer->node))
+      bytes += element_count(graph.node(live).shape) * samples * float_bytes + file_overhead_bytes;
+    // The old and the new activations stand side by side while they are propagated.
+    plan.store_bytes = std::max(plan.store_bytes, 2 * (before + bytes));
+    before = bytes;
+  }
+  for (const auto& [name, shape] : graph.tensors) plan.output_bytes += element_count(shape) * float_bytes;
+  check_memory(plan, config);
+  return plan;
+}
+
+JobPlan plan_alone(const net::Graph& graph, const LayerPlan& layer) {
+  net::Graph alone;
+  alone.nodes = {graph.node(layer.node - 1), graph.node(layer.node)};
+  alone.nodes.back().inputs = {0};
+  alone.output = 1;
+  alone.tensors[layer.tensor] = graph.tensor_shape(layer.tensor);
+  JobPlan plan = propagation_numbers(alone);
+  plan.samples = layer.path.samples;
+  plan.layers = {layer};
+  plan.store_bytes = layer.path.networks() * (layer.inputs * plan.samples * float_bytes + file_overhead_bytes);
+  return plan;
+}
+
+JobPlan make_layers_plan(const net::Graph& graph, const Config& config, const std::vector<LayerInputs>& inputs) {
+  require(2 * static_cast<int>(inputs.size()) == graph.size(), "make_layers_plan: inputs of every layer");
+  check_rules(graph, config);
+  JobPlan plan;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const int node = 2 * static_cast<int>(i) + 1;
+    plan.layers.push_back(shape_layer(graph, node, i, config, inputs[i].samples, inputs[i].shared));
+    plan_layers(graph, config, {&plan.layers.back(), 1});
+    plan.output_bytes += element_count(graph.tensor_shape(plan.layers.back().tensor)) * float_bytes;
+    if (!plan.layers.back().quantized) continue;
+    const JobPlan alone = plan_alone(graph, plan.layers.back());
+    plan.samples = std::max(plan.samples, alone.samples);
+    plan.store_bytes = std::max(plan.store_bytes, alone.store_bytes);
+    if (alone.propagation_bytes <= plan.propagation_bytes) continue;
+    plan.propagation_bytes = alone.propagation_bytes;
+    plan.weight_tile_bytes = alone.weight_tile_bytes;
+    plan.sample_unit = alone.sample_unit;
+    plan.sample_chunk = alone.sample_chunk;
+    plan.neuron_tile = alone.neuron_tile;
+  }
+  if (plan.quantized_layers().empty())
+    throw_input("there is nothing to quantize: the config skips all of its {} layers", plan.layers.size());
+  check_memory(plan, config);
+  return plan;
+}
+
+std::string plan_table(const JobPlan& plan, const Config& config, int ranks, int nodes) {
+  std::size_t width = 5;
+  for (const LayerPlan& layer : plan.layers) width = std::max(width, layer.name.size());
+  std::string text = fmt::format("{:<{}} {:>8} {:>8} {:>10} {:>6} {:<9} {:>7} {:>6} {:>5} {:>6} {:>10} {:>10}  why\n",
+                                 "layer", width, "inputs", "neurons", "rows", "levels", "form", "grid", "block", "tile",
+                                 "waves", "Gflop", "memory");
+  for (const LayerPlan& layer : plan.layers) {
+    if (!layer.quantized) {
+      text += fmt::format("{:<{}} {:>8} {:>8} {:>10} kept as it is\n", layer.name, width, layer.inputs, layer.neurons,
+                          layer.path.samples);
+      continue;
+    }
+    const bool is_gram = layer.form == Form::gram;
+    const StreamShares stream = stream_shares(layer, config, ranks, nodes);
+    const GramShares gram = is_gram ? gram_shares(layer, config.threads, config.memory_per_rank) : GramShares();
+    const Index gram_tiles = ShardPlan(layer.tile_count(), 1, ranks).most_pieces();
+    text += fmt::format("{:<{}} {:>8} {:>8} {:>10} {:>6} {:<9} {:>7} {:>6} {:>5} {:>6} {:>10.2f} {:>10}  {}\n", layer.name,
+                        width, layer.inputs, layer.neurons, layer.path.samples, config.settings_for(layer.name).levels,
+                        form_name(layer.form), is_gram ? "rows" : fmt::format("{}x{}", stream.grid.neurons, stream.grid.samples),
+                        layer.path.block_width, layer.tile_width,
+                        is_gram ? ceil_div(gram_tiles, std::min(gram.tiles, gram_tiles)) : stream.waves(), layer.flops * 1e-9,
+                        format_bytes(is_gram ? gram.bytes : stream.bytes), layer.reason);
+  }
+  std::string reason;
+  const Index smallest = plan.smallest_memory(&reason);
+  if (config.memory_per_rank >= smallest) return;
+  throw_input("config: 'memory_per_rank' is {} ({} bytes), the smallest that this job runs in is {} bytes ({})\n  {}",
+              format_bytes(config.memory_per_rank), config.memory_per_rank, smallest, format_bytes(smallest), reason);
+}
+
+/// Units, chunks and tiles of propagation: functions of the graph's widest values alone.
+JobPlan propagation_numbers(const net::Graph& graph) {
+  JobPlan plan;
+  Index widest = 1;
+  Index widest_row = 1;
+  for (const net::Node& node : graph.nodes) {
+    widest = std::max(widest, element_count(node.shape));
+    if (!net::is_linear(node.op)) continue;
+    const Shape& weight = graph.tensor_shape(node.parameters.at("weight"));
+    widest_row = std::max(widest_row, element_count(weight) / weight.front());
+  }
+  const Index samples = std::clamp(unit_floats / widest, Index{1}, most_samples_per_unit);
+  plan.sample_unit = samples < alignment_floats ? samples : samples / alignment_floats * alignment_floats;
+  plan.sample_chunk = std::max(plan.sample_unit, fewest_product_rows);
+  const Index rows = weight_tile_floats / widest_row / alignment_floats * alignment_floats;
+  plan.neuron_tile = std::clamp(rows, alignment_floats, Index{256});
+  // A weight tile, a chunk's padded rows and its product, and what a thread takes for patches.
+  plan.weight_tile_bytes = float_bytes * ((plan.neuron_tile + plan.sample_chunk) * widest_row +
+                                          plan.sample_chunk * plan.neuron_tile +
+                                          net::scratch_floats_per_thread(graph, 0, graph.size()));
+  plan.propagation_bytes =
+      plan.sample_unit * propagation_bytes_per_sample(graph, 0, graph.size()) + plan.weight_tile_bytes;
+  return plan;
+}
+
+}  // namespace
+
+quant::GramExtent LayerPlan::gram_extent() const {
+  const bool whole = measures() || diffuses || orders_by_activation;
+  return {path.inputs, path.block_width, path.shared, whole, path.sums_columns};
+}
+
+std::string form_name(Form form) {
+  return form == Form::residual ? "residual" : form == Form::gram ? "gram" : "rounding";
+}
+
+TileBox tile_box(const LayerPlan& layer, Index tile) {
+  const Index channels = layer.channelwise ? layer.problems / layer.groups : 1;  // problems with the same neurons
+  const Index channel = tile % channels;
+  const Index group = tile / channels / layer.tiles_per_problem();
+  const Index first = tile / channels % layer.tiles_per_problem() * layer.tile_width;
+  TileBox box;
+  box.problem = group * channels + channel;
+  box.first_neuron = group * layer.problem_neurons + first;
+  box.neurons = std::min(layer.tile_width, layer.problem_neurons - first);
+  box.first_input = channel * layer.path.inputs;
+  box.inputs = layer.path.inputs;
+  return box;
+}
+
+Index rows_together(const LayerPlan& layer) {
+  return std::max(layer.tile_width, row_group_bytes / (layer.inputs * (float_bytes + 1)));
+}
+
+std::vector<bool> differing_nodes(const net::Graph& graph, const std::vector<bool>& quantized) {
+  std::vector<bool> differs(graph.nodes.size(), false);
+  for (int index = 0; index < graph.size(); ++index) {
+    const std::size_t at = static_cast<std::size_t>(index);
+    differs[at] = quantized[at];
+    for (const int from : graph.node(index).inputs) differs[at] = differs[at] || differs[static_cast<std::size_t>(from)];
+  }
+  return differs;
+}
+
+Index propagation_bytes_per_sample(const net::Graph& graph, int first, int last) {
+  // Both networks' live values, the transposed copy of what is written, and the first layer's two outputs.
+  return float_bytes * 3 * net::peak_floats_per_sample(graph, first, last);
 }
 
 StreamMemory divide_memory(const LayerPlan& layer, const quant::PathShape& shape, int sharers, Index memory_per_rank) {
@@ -447,7 +711,7 @@ JobPlan make_layers_plan(const net::Graph& graph, const Config& config, const st
   return plan;
 }
 
-std::string plan_table(const JobPlan& plan, const Config& config, int ranks) {
+std::string plan_table(const JobPlan& plan, const Config& config, int ranks, int nodes) {
   std::size_t width = 5;
   for (const LayerPlan& layer : plan.layers) width = std::max(width, layer.name.size());
   std::string text = fmt::format("{:<{}} {:>8} {:>8} {:>10} {:>6} {:<9} {:>7} {:>6} {:>5} {:>6} {:>10} {:>10}  why\n",

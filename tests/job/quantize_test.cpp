@@ -114,7 +114,8 @@ TEST(SameResult, ForThreadsAndMemory) {
   const Config config = parse_config(load_config_text(job / "job.json", {}), job / "", "job.json");
   const JobPlan plan = make_plan(model.graph, config, 2500);
   const Index smallest = plan.smallest_memory();
-  EXPECT_LT(tiles_per_wave(plan.layers[0], smallest), ceil_div(Index{130}, plan.layers[0].tile_width));
+  const LayerPlan& layer = plan.layers[0];
+  EXPECT_LT(divide_memory(layer, layer.path, 1, smallest).wave_tiles, ceil_div(Index{130}, layer.tile_width));
   EXPECT_LT(samples_per_wave(plan, model.graph, 0, model.graph.size(), smallest), 2500);
   int number = 0;
   for (const auto& overrides :

@@ -146,9 +146,6 @@ struct LayerInputs {
 /// True for nodes whose value differs between the networks: those downstream of a node in `quantized`.
 [[nodiscard]] std::vector<bool> differing_nodes(const net::Graph& graph, const std::vector<bool>& quantized);
 
-/// Tiles of a layer that a rank keeps in memory at once, at least 1.
-[[nodiscard]] Index tiles_per_wave(const LayerPlan& layer, Index memory_per_rank);
-
 /// How a rank's memory is used by a layer in residual form.
 struct StreamMemory {
   bool read_ahead = false;  ///< room for two blocks
@@ -183,6 +180,6 @@ struct LoadShares {
 [[nodiscard]] Index propagation_bytes_per_sample(const net::Graph& graph, int first, int last);
 
 /// The plan as a table, one line per layer, for `ranks` ranks.
-[[nodiscard]] std::string plan_table(const JobPlan& plan, const Config& config, int ranks);
+[[nodiscard]] std::string plan_table(const JobPlan& plan, const Config& config, int ranks, int nodes);
 
 }  // namespace gpfq::job
