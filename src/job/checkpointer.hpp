@@ -40,6 +40,8 @@ class Checkpointer {
   void remove_all() const;
 
   [[nodiscard]] double seconds() const { return seconds_; }
+  /// Called on every rank after a checkpoint, with the seconds that it took.
+  void on_save(std::function<void(double)> listener) { listener_ = std::move(listener); }
 
  private:
   void remove_unnamed() const;
@@ -54,6 +56,7 @@ class Checkpointer {
   double seconds_ = 0;           ///< spent on saving
   mutable bool stop_ = false;
   std::vector<std::function<void()>> later_;
+  std::function<void(double)> listener_;
 };
 
 }  // namespace gpfq::job

@@ -155,5 +155,29 @@ TEST(Program, AnOnnxModelIsTheSameImportedOrNamedInTheConfig) {
 }
 #endif
 
+int count_of(const std::string& text, const std::string& part) {
+  int count = 0;
+  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
+  return count;
+}
+
+TEST(Program, EveryRankKeepsALogOfItsOwnAtDebug) {
+  const SmallJob job;
+  const CommandResult run = succeed(3, {"quantize", job.config(), "--log-level", "debug"});
+  EXPECT_EQ(test::listing(job / "run"), "log log.rank1 log.rank2 quantized.h5 report.csv report.json");
+  for (const int rank : {0, 1, 2}) {
+    const std::string log = test::read_text(job / (rank == 0 ? "run/log" : fmt::format("run/log.rank{}", rank)));
+    EXPECT_TRUE(mentions(log, fmt::format("rank {} of 3: process ", rank))) << log;
+    EXPECT_EQ(count_of(log, "peak memory"), 2) << log;  // a line per layer
+    EXPECT_GT(count_of(log, "checkpoint written in"), 0) << log;
+    EXPECT_EQ(mentions(log, "codes_sha256"), rank == 0) << log;
+  }
+  EXPECT_FALSE(mentions(run.err, "peak memory")) << run.err;
+
+  static_cast<void>(succeed(2, {"quantize", job.config(), "--overwrite"}));
+  EXPECT_EQ(test::listing(job / "run"), "log quantized.h5 report.csv report.json");
+  EXPECT_FALSE(mentions(test::read_text(job / "run/log"), "peak memory"));
+}
+
 }  // namespace
 }  // namespace gpfq::app
