@@ -131,7 +131,7 @@ case_read_only() {
     mount -o remount,ro "$name"
     refused "$name" "read-only $name"
     mount -o remount,rw "$name"
-    [[ -z $(ls -A output scratch | grep -v ':$') ]] || fail "read-only $name: something is left: $(ls -A output scratch)"
+    [[ -z $(ls -A output)$(ls -A scratch) ]] || fail "read-only $name: something is left: $(ls -A output scratch)"
   done
   begin 3 --set checkpoint_seconds=0
   wait_until 30 'a checkpoint inside a layer' compgen -G 'output/run/checkpoint/state-*.h5' >/dev/null
