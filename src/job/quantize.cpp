@@ -187,7 +187,8 @@ void QuantizeJob::prepare() {
     plan_ = subject->plan;
     for (const LayerPlan* layer : plan_.quantized_layers())
       static_cast<void>(choose_grid(*layer, config, comm_.size()));  // a grid of other ranks ends the job here
-    checkpointer_.state().fingerprint = fingerprint_of(config);
+    checkpointer_.state().fingerprint = fingerprint_of(
+        config, subject->imported ? subject->imported->other_files : std::set<std::filesystem::path>());
     workspace_ = std::make_unique<Workspace>(config.output, options_.resume      ? Earlier::resume
                                                             : options_.overwrite ? Earlier::overwrite
                                                                                  : Earlier::refuse);
