@@ -115,9 +115,16 @@ int main(int argc, char** argv) {
   if (!gpfq::app::needs_ranks(parsed.request.command)) return run_serially(parsed.request);
   gpfq::catch_stop_requests();
   try {
-    const gpfq::mpi::Environment environment(argc, argv);
-    const gpfq::mpi::Communicator comm(MPI_COMM_WORLD);
-    return run_with_ranks(parsed.request, comm);
+    int code = 0;
+    {
+      const gpfq::mpi::Environment environment(argc, argv);
+      const gpfq::mpi::Communicator comm(MPI_COMM_WORLD);
+      code = run_with_ranks(parsed.request, comm);
+      if (code == exit_input || code == exit_fault) gpfq::mpi::Environment::leave_files();
+    }
+    if (code != exit_input && code != exit_fault) return code;
+    std::fflush(nullptr);
+    std::_Exit(code);
   } catch (const gpfq::Error& error) {
     fmt::print(stderr, "gpfq: {}\n", error.what());
     return exit_code(error);

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@ struct OnnxFile {
   onnx::ModelProto model;
   std::deque<onnx::TensorProto> made;  ///< tensors of constants that are written as plain attributes
   mutable Index values_held = 0;       ///< by read_floats, which many nodes may ask for the same tensor
+  mutable std::set<std::filesystem::path> external_files;  ///< of the tensors that were looked at
 };
 
 /// Parses and checks that it is a model at all.

@@ -10,7 +10,10 @@ bool has_onnx() { return true; }
 
 net::Model import_onnx(const std::filesystem::path& path) {
   try {
-    return onnx_reader::Translator(onnx_reader::read_onnx_file(path)).run();
+    const std::shared_ptr<onnx_reader::OnnxFile> file = onnx_reader::read_onnx_file(path);
+    net::Model model = onnx_reader::Translator(file).run();
+    model.other_files = file->external_files;
+    return model;
   } catch (const Error& error) {
     const std::string message = error.what();
     if (message.find(path.string()) != std::string::npos) throw;

@@ -132,6 +132,7 @@ void locate_external(const onnx::TensorProto& tensor, Index size, TensorBytes& b
                 code ? 0 : available);
   }
   bytes.external = std::make_shared<ByteFile>(path, "external data");
+  bytes.file->external_files.insert(path);
 }
 
 /// The typed field of an embedded tensor; checks that it holds `count` values.

@@ -275,6 +275,21 @@ void close(Handle& handle, ErrorKind kind, const std::string& what) {
   if (!handle.try_close()) throw_with_stack(kind, what);
 }
 
+FileStamp::FileStamp(std::filesystem::path path) : path_(std::move(path)) {
+  std::error_code code;
+  bytes_ = std::filesystem::file_size(path_, code);
+  if (!code) time_ = std::filesystem::last_write_time(path_, code);
+  if (code) throw_input("file '{}' cannot be read: {}", path_.string(), code.message());
+}
+
+void FileStamp::require_unchanged() const {
+  const FileStamp now(path_);
+  if (now.bytes_ != bytes_)
+    throw_fault("{} was changed while it was in use: it has {} bytes now, it had {}", path_.string(), now.bytes_, bytes_);
+  if (now.time_ != time_)
+    throw_fault("{} was changed while it was in use: it was written to since the start", path_.string());
+}
+
 Handle open_file(const std::filesystem::path& path) {
   silence_error_printing();
   const std::string shown = path.string();

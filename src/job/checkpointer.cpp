@@ -38,6 +38,7 @@ void Checkpointer::save() {
   for (const std::function<void()>& action : std::exchange(later_, {})) action();
   last_save_ = since_start_.seconds();
   seconds_ += saving.seconds();
+  if (listener_) listener_(saving.seconds());
 }
 
 void Checkpointer::stop_if_asked() const {

@@ -43,6 +43,8 @@ class Checkpointer {
   void remove_all() const;
 
   [[nodiscard]] double seconds() const { return seconds_; }
+  /// Called on every rank after a checkpoint, with the seconds that it took.
+  void on_save(std::function<void(double)> listener) { listener_ = std::move(listener); }
 
  private:
   void remove_unnamed() const;
@@ -58,6 +60,7 @@ class Checkpointer {
   mutable bool stop_ = false;
   std::vector<std::function<void()>> later_;
   std::function<void()> on_save_;
+  std::function<void(double)> listener_;
 };
 
 }  // namespace gpfq::job

@@ -57,7 +57,7 @@ bool matters(const std::string& key) {
 
 }  // namespace
 
-Fingerprint fingerprint_of(const Config& config) {
+Fingerprint fingerprint_of(const Config& config, const std::set<std::filesystem::path>& model_files) {
   Fingerprint parts = {{"program", "gpfq " GPFQ_VERSION}, {"BLAS core", blas_core()}};
   const Json flat = Json::parse(config.text, nullptr, true, true).flatten();
   for (const auto& [pointer, value] : flat.items()) {
@@ -67,6 +67,10 @@ Fingerprint fingerprint_of(const Config& config) {
   }
   if (config.has_network()) {
     parts["model"] = file_text(config.model);
+    std::error_code ignored;
+    const std::filesystem::path folder = std::filesystem::canonical(config.model.parent_path(), ignored);
+    for (const std::filesystem::path& file : model_files)
+      parts["model's " + file.lexically_proximate(folder).string()] = file_text(file);
     parts["calibration data"] = file_text(config.calibration.file);
   }
   for (const LayerSource& layer : config.layers) {

@@ -2,7 +2,9 @@
 // What a run's numbers depend on, by name, so that a checkpoint of something else can be told and the difference named.
 #pragma once
 
+#include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 
 #include "gpfq/job/config.hpp"
@@ -12,8 +14,9 @@ namespace gpfq::job {
 using Fingerprint = std::map<std::string, std::string>;
 
 /// Of model, data (size and a sample of the bytes), every config key that matters for the numbers, program and BLAS
-/// core; not of ranks, threads, memory, or where the output goes. Reads files. @throws Error (input)
-[[nodiscard]] Fingerprint fingerprint_of(const Config& config);
+/// core; not of ranks, threads, memory, or where the output goes. Reads files.
+/// @param model_files  that hold weights beside config.model @throws Error (input)
+[[nodiscard]] Fingerprint fingerprint_of(const Config& config, const std::set<std::filesystem::path>& model_files);
 
 /// "" when equal, else one line per difference.
 [[nodiscard]] std::string differences(const Fingerprint& then, const Fingerprint& now);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Propagation by waves of sample chunks: read, run both networks, write collectively.
+// Propagation by waves of sample chunks: read, run both networks, write.
 #include "job/propagation.hpp"
 
 #include <algorithm>

@@ -2,6 +2,7 @@
 // The main job. Root, the coordinator, reads the config and the graph, plans, and gathers what the
 // ranks report; every rank, root included, works on its shard.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -46,6 +47,14 @@ std::vector<store::QuantizedLayer> result_layers(const net::Graph& graph, const 
 // Work that is not thrown away with a job that its input ends.
 constexpr double least_kept_seconds = 60;
 
+/// "layer 'conv1': 4 tiles; path 1.234 s, read 0.010 s; 12 MiB read, 4 MiB written; peak memory 80 MiB"
+std::string layer_text(const std::string& name, const RankReport& rank) {
+  std::string times;
+  for (const auto& [phase, seconds] : rank.seconds) times += fmt::format("{}{} {:.3f} s", times.empty() ? "" : ", ", phase, seconds);
+  return fmt::format("layer '{}': {} tiles; {}; {} read, {} written; peak memory {}", name, rank.tiles.size(), times,
+                     format_bytes(rank.bytes_read), format_bytes(rank.bytes_written), format_bytes(rank.peak_memory));
+}
+
 /// The job's state on one rank, and its steps in order.
 class QuantizeJob {
  public:
@@ -53,7 +62,7 @@ class QuantizeJob {
       : comm_(comm),
         options_(options),
         session_(comm, options),
-        log_(comm.is_root()),
+        log_(comm.rank(), options.log_level),
         checkpointer_(comm, session_.config().output, session_.config().checkpoint_seconds) {}
 
   std::string run();
@@ -204,7 +213,8 @@ void QuantizeJob::prepare() {
     plan_ = subject->plan;
     for (const LayerPlan* layer : plan_.quantized_layers())
       static_cast<void>(choose_grid(*layer, config, comm_.size()));  // a grid of other ranks ends the job here
-    checkpointer_.state().fingerprint = fingerprint_of(config);
+    checkpointer_.state().fingerprint = fingerprint_of(
+        config, subject->imported ? subject->imported->other_files : std::set<std::filesystem::path>());
     workspace_ = std::make_unique<Workspace>(config.output, options_.resume      ? Earlier::resume
                                                             : options_.overwrite ? Earlier::overwrite
                                                                                  : Earlier::refuse);
@@ -225,7 +235,7 @@ void QuantizeJob::prepare() {
       store::write_model(model_path, *subject->imported);
       report_.scratch_peak_bytes = static_cast<Index>(std::filesystem::file_size(model_path));
     }
-    log_.open(config.output / "log", is_resumed_);
+    log_.open(config.output, is_resumed_);
     estimate(subject->graph(), subject->imported.has_value(), nodes);
     if (subject->folded > 0)
       log_.line(fmt::format("{} BatchNormalization nodes folded into the layers before them", subject->folded));
@@ -234,10 +244,15 @@ void QuantizeJob::prepare() {
   comm_.broadcast(plan_);
   comm_.broadcast(model_path);
   comm_.broadcast(scratch_);
-  comm_.agree([&] { model_ = std::make_unique<store::ModelFile>(model_path); });
+  comm_.agree([&] {
+    if (!comm_.is_root()) log_.open(session_.config().output, is_resumed_);
+    model_ = std::make_unique<store::ModelFile>(model_path);
+  });
+  log_.debug(fmt::format("rank {} of {}: process {} on {}", comm_.rank(), comm_.size(), ::getpid(), host_name()));
   log_.line(fmt::format("{}: {} layers to quantize, {} calibration samples, {} ranks x {} threads, {}",
                         subject_name(session_.config()), plan_.quantized_layers().size(), plan_.samples, comm_.size(),
                         session_.config().threads, blas_core()));
+  checkpointer_.on_save([this](double seconds) { log_.debug(fmt::format("checkpoint written in {:.3f} s", seconds)); });
   if (is_resumed_)
     log_.line(resume_text(checkpointer_.state(), plan_, comm_.size()));
   else if (options_.resume)
@@ -467,6 +482,7 @@ void QuantizeJob::run_layer(std::size_t index) {
   report.bytes_read += store_->bytes_read() - read_before;
   report.bytes_written += store_->bytes_written() - written_before;
   report.peak_memory = peak_memory_bytes();
+  log_.debug(layer_text(layer.name, report));
   report_layer(layer, report, error);
   checkpointer_.state().progress = {};
   checkpointer_.state().states.clear();
@@ -590,7 +606,7 @@ std::string QuantizeJob::finish() {
     table = report_table(report_);
     log_.line(fmt::format("done in {:.2f} s, at most {} in scratch, codes_sha256 {}", report_.seconds,
                           format_bytes(report_.scratch_peak_bytes), report_.codes_sha256));
-    log_.finish();
+    publish_logs(config.output);
     checkpointer_.remove_all();
     workspace_->release();
   });
@@ -608,6 +624,9 @@ std::string QuantizeJob::run() {
     evaluate_networks();
     return finish();
   } catch (const Error& error) {
+    log_.note(error.what());
+    if (error.kind() == ErrorKind::output && workspace_ && dynamic_cast<const mpi::AgreedError*>(&error) != nullptr)
+      throw mpi::AgreedError(error.kind(), error.what() + workspace_->full_disks());
     // What the model or the data forbid, they forbid the next time as well; a file server that is down, perhaps not.
     if (error.kind() == ErrorKind::input && workspace_ && !is_resumed_ && elapsed_.seconds() < least_kept_seconds)
       workspace_->forget();

@@ -2,6 +2,7 @@
 // Making, checking and removing folders.
 #include "job/workspace.hpp"
 
+#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -12,6 +13,7 @@
 #include "gpfq/base/system.hpp"
 #include "gpfq/base/text.hpp"
 #include "job/checkpoint.hpp"
+#include "job/run_log.hpp"
 
 namespace gpfq::job {
 namespace {
@@ -118,19 +120,32 @@ void Workspace::make_scratch(const std::filesystem::path& scratch, Index output_
   }
 }
 
+std::string Workspace::full_disks() const {
+  constexpr std::uintmax_t little = std::uintmax_t{16} << 20;
+  std::string text;
+  for (const std::filesystem::path& folder : {output_, scratch_}) {
+    std::error_code code;
+    const std::filesystem::space_info space = std::filesystem::space(folder, code);
+    const bool is_another = text.empty() || !on_same_disk(output_, scratch_);
+    if (!folder.empty() && !code && is_another && space.available < little)
+      text += fmt::format("\n  {} are free in {}", format_bytes(static_cast<Index>(space.available)), folder.string());
+  }
+  return text;
+}
+
 void Workspace::release_earlier(const std::filesystem::path& scratch) {
   scratch_ = normal(scratch_of(scratch, output_));
   outcome_ = Outcome::done;
-  std::error_code ignored;
-  std::filesystem::rename(output_ / "log.partial", output_ / "log", ignored);
+  publish_logs(output_);
 }
 
 void Workspace::keep() {
   if (outcome_ != Outcome::nothing) return;
   outcome_ = Outcome::kept;
   std::error_code ignored;
-  if (overwrites_)
-    for (const char* name : {"report.json", "report.csv"}) std::filesystem::remove(output_ / name, ignored);
+  if (!overwrites_) return;
+  for (const char* name : {"report.json", "report.csv"}) std::filesystem::remove(output_ / name, ignored);
+  remove_rank_logs(output_);
 }
 
 void Workspace::remove_made() {
@@ -147,8 +162,10 @@ Workspace::~Workspace() {
     if (around.parent_path() == output_) std::filesystem::remove(around, ignored);  // an earlier run's, now empty
   }
   if (outcome_ == Outcome::nothing) std::filesystem::remove_all(checkpoint_folder(output_), ignored);
-  if (outcome_ == Outcome::nothing)
-    for (const char* name : {"quantized.h5.partial", "log.partial"}) std::filesystem::remove(output_ / name, ignored);
+  if (outcome_ == Outcome::nothing) {
+    std::filesystem::remove(output_ / "quantized.h5.partial", ignored);
+    remove_unfinished_logs(output_);
+  }
   lock_.reset();
   remove_made();
 }

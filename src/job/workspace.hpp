@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "gpfq/base/types.hpp"
@@ -36,6 +37,8 @@ class Workspace {
   void forget() {
     if (!found_checkpoint_) outcome_ = Outcome::nothing;
   }
+  /// "\n  12 KiB are free in run" for each of the folders where little is: HDF5 does not say why it cannot write.
+  [[nodiscard]] std::string full_disks() const;
   /// The results of an earlier run stand, which may have ended before it cleaned up: that is done instead.
   void release_earlier(const std::filesystem::path& scratch);
   /// There is a checkpoint now, which everything is kept for. The report of a run that is overwritten goes.

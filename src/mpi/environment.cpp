@@ -23,6 +23,9 @@ Index launched_processes(std::string& variable) {
   return 1;
 }
 
+/// MPI_Comm_delete_attr_function: a failing one ends the deletion of attributes.
+int refuse_deletion(MPI_Comm, int, void*, void*) { return MPI_ERR_OTHER; }
+
 }  // namespace
 
 Environment::Environment(int& argc, char**& argv) {
@@ -49,6 +52,12 @@ bool Environment::allows_threads() {
   int provided = MPI_THREAD_SINGLE;
   check(MPI_Query_thread(&provided), "MPI_Query_thread");
   return provided == MPI_THREAD_MULTIPLE;
+}
+
+void Environment::leave_files() {
+  int key = MPI_KEYVAL_INVALID;
+  if (MPI_Comm_create_keyval(MPI_COMM_NULL_COPY_FN, refuse_deletion, &key, nullptr) == MPI_SUCCESS)
+    static_cast<void>(MPI_Comm_set_attr(MPI_COMM_SELF, key, nullptr));
 }
 
 Environment::~Environment() { MPI_Finalize(); }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stored activations: collective writes by samples, independent reads by inputs or samples.
+// Stored activations. Transfers are independent throughout: in a collective one a rank that cannot write (a full disk)
+// leaves the others in it for ever, as Open MPI's own file layer does.
 #include "gpfq/store/activation_store.hpp"
 
 #include <fmt/format.h>
@@ -139,10 +140,11 @@ void ActivationStore::write(int node, Network network, Index first_sample, const
     data = transposed.data();
   }
   comm_.agree([&] {
+    if (batch.samples == 0) return;
     const hdf5::Handle dataset = hdf5::open_dataset(target.file.id(), dataset_name, target.path.string());
     hdf5::write_box(dataset.id(), H5T_NATIVE_FLOAT, start, count, data,
                     fmt::format("activations of '{}' in {}", target.name, target.path.string()),
-                    collective_transfer().id());
+                    independent_transfer().id());
   });
   bytes_written_ += batch.samples * size * static_cast<Index>(sizeof(float));
 }

@@ -95,7 +95,8 @@ void write_model(const std::filesystem::path& path, const net::Model& model) {
   }
 }
 
-ModelFile::ModelFile(const std::filesystem::path& path) : path_(path), file_(hdf5::open_file(path)) {
+ModelFile::ModelFile(const std::filesystem::path& path)
+    : path_(path), file_(hdf5::open_file(path)), stamp_(path) {
   const std::string where = path.string();
   if (!hdf5::has_attribute(file_.id(), "format") ||
       hdf5::read_string_attribute(file_.id(), "format", where) != model_format)
@@ -117,8 +118,10 @@ ModelFile::ModelFile(const std::filesystem::path& path) : path_(path), file_(hdf
 void ModelFile::read_rows(const std::string& tensor, Index first, Index count, float* out) const {
   const auto layer = layer_of_tensor_.find(tensor);
   if (layer != layer_of_tensor_.end())
-    return read_decoded_rows(file_.id(), layers_[layer->second], first, count, out, path_.string());
-  read_tensor_rows(file_.id(), tensor, graph_.tensor_shape(tensor), first, count, out, path_.string());
+    read_decoded_rows(file_.id(), layers_[layer->second], first, count, out, path_.string());
+  else
+    read_tensor_rows(file_.id(), tensor, graph_.tensor_shape(tensor), first, count, out, path_.string());
+  stamp_.require_unchanged();
 }
 
 void read_tensor_rows(hid_t file, const std::string& tensor, const Shape& shape, Index first, Index count, float* out,

@@ -5,16 +5,6 @@
 #include <exception>
 
 namespace gpfq::store {
-namespace {
-
-hdf5::Handle transfer_list(H5FD_mpio_xfer_t mode) {
-  hdf5::Handle list(H5Pcreate(H5P_DATASET_XFER), H5Pclose);
-  if (!list || H5Pset_dxpl_mpio(list.id(), mode) < 0)
-    throw_fault("HDF5 refuses MPI-IO transfers: {}", hdf5::take_error_stack());
-  return list;
-}
-
-}  // namespace
 
 ParallelFile::ParallelFile(const mpi::Communicator& comm, const std::filesystem::path& path, OpenMode mode)
     : path_(path) {
@@ -55,7 +45,11 @@ void ParallelFile::close(const mpi::Communicator& comm) {
   comm.agree([&] { hdf5::close(file_, ErrorKind::output, path_.string()); });
 }
 
-hdf5::Handle collective_transfer() { return transfer_list(H5FD_MPIO_COLLECTIVE); }
-hdf5::Handle independent_transfer() { return transfer_list(H5FD_MPIO_INDEPENDENT); }
+hdf5::Handle independent_transfer() {
+  hdf5::Handle list(H5Pcreate(H5P_DATASET_XFER), H5Pclose);
+  if (!list || H5Pset_dxpl_mpio(list.id(), H5FD_MPIO_INDEPENDENT) < 0)
+    throw_fault("HDF5 refuses MPI-IO transfers: {}", hdf5::take_error_stack());
+  return list;
+}
 
 }  // namespace gpfq::store

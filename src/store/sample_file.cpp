@@ -7,7 +7,7 @@
 namespace gpfq::store {
 
 SampleFile::SampleFile(const std::filesystem::path& path, const std::string& dataset)
-    : path_(path), dataset_name_(dataset), file_(hdf5::open_file(path)) {
+    : path_(path), dataset_name_(dataset), file_(hdf5::open_file(path)), stamp_(path) {
   dataset_ = hdf5::open_dataset(file_.id(), dataset, path.string());
   const hdf5::DatasetInfo info = hdf5::dataset_info(dataset_.id(), where());
   shape_ = info.shape;
@@ -31,6 +31,7 @@ void SampleFile::read_as(hid_t memory_type, Index element_bytes, std::span<const
     bytes += static_cast<Index>(end - i) * sample_size * element_bytes;
     i = end;
   }
+  stamp_.require_unchanged();
 }
 
 void SampleFile::read(std::span<const Index> indexes, float* out) const {

@@ -153,7 +153,63 @@ TEST(Program, AnOnnxModelIsTheSameImportedOrNamedInTheConfig) {
   EXPECT_TRUE(mentions(succeed(2, {"evaluate", model, "--config", job.config()}).out, line));
   EXPECT_EQ(test::listing(job.path()), before);
 }
+
+TEST(Program, OtherWeightsInAnExternalFileAreAnotherModel) {
+  const SmallJob job;
+  test::Random random(3);
+  constexpr Index count = SmallJob::classes * SmallJob::inputs;
+  const std::vector<float> weights = random.normals(count, 0.3);
+  const auto write_weights = [&](float factor) {
+    std::string bytes;
+    for (const float weight : weights) {
+      const float value = weight * factor;
+      bytes.append(reinterpret_cast<const char*>(&value), sizeof(value));
+    }
+    test::write_text(job / "fc.bin", bytes);
+  };
+  write_weights(1);
+  formats::OnnxModelWriter onnx({-1, SmallJob::inputs});
+  onnx::TensorProto& tensor = onnx.empty("fc.weight", {SmallJob::classes, SmallJob::inputs}, onnx::TensorProto::FLOAT);
+  tensor.set_data_location(onnx::TensorProto::EXTERNAL);
+  onnx::StringStringEntryProto& location = *tensor.add_external_data();
+  location.set_key("location");
+  location.set_value("fc.bin");
+  formats::set_integer(onnx.node("Gemm", {"x", "fc.weight"}, "y"), "transB", 1);
+  static_cast<void>(onnx.save(job / "net.onnx"));
+
+  const std::vector<std::string> again = {"quantize", job.config(), "--resume", "--set", "model=net.onnx"};
+  static_cast<void>(succeed(1, again));
+  EXPECT_TRUE(mentions(succeed(1, again).out, "holds this run"));
+  write_weights(2);
+  const CommandResult refused = run_program(1, again);
+  EXPECT_EQ(refused.exit_code, 2) << refused.err;
+  EXPECT_TRUE(mentions(refused.err, "model's fc.bin: 240 bytes")) << refused.err;
+}
 #endif
+
+int count_of(const std::string& text, const std::string& part) {
+  int count = 0;
+  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
+  return count;
+}
+
+TEST(Program, EveryRankKeepsALogOfItsOwnAtDebug) {
+  const SmallJob job;
+  const CommandResult run = succeed(3, {"quantize", job.config(), "--log-level", "debug"});
+  EXPECT_EQ(test::listing(job / "run"), "log log.rank1 log.rank2 quantized.h5 report.csv report.json");
+  for (const int rank : {0, 1, 2}) {
+    const std::string log = test::read_text(job / (rank == 0 ? "run/log" : fmt::format("run/log.rank{}", rank)));
+    EXPECT_TRUE(mentions(log, fmt::format("rank {} of 3: process ", rank))) << log;
+    EXPECT_EQ(count_of(log, "peak memory"), 2) << log;  // a line per layer
+    EXPECT_GT(count_of(log, "checkpoint written in"), 0) << log;
+    EXPECT_EQ(mentions(log, "codes_sha256"), rank == 0) << log;
+  }
+  EXPECT_FALSE(mentions(run.err, "peak memory")) << run.err;
+
+  static_cast<void>(succeed(2, {"quantize", job.config(), "--overwrite"}));
+  EXPECT_EQ(test::listing(job / "run"), "log quantized.h5 report.csv report.json");
+  EXPECT_FALSE(mentions(test::read_text(job / "run/log"), "peak memory"));
+}
 
 }  // namespace
 }  // namespace gpfq::app

@@ -5,6 +5,7 @@
 
 #include <hdf5.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -58,6 +59,20 @@ struct DatasetInfo {
   H5T_class_t type_class = H5T_NO_CLASS;
   Index element_bytes = 0;
   Index stored_bytes = 0;  ///< what the file really holds (after compression): a header may claim anything
+};
+
+/// What a file looked like when it was opened. Behind the end of one that was cut off since HDF5 reads zeros, silently.
+class FileStamp {
+ public:
+  FileStamp() = default;
+  explicit FileStamp(std::filesystem::path path);
+  /// To be called after reading. @throws Error (fault) when the file has another size or time of change now
+  void require_unchanged() const;
+
+ private:
+  std::filesystem::path path_;
+  std::uintmax_t bytes_ = 0;
+  std::filesystem::file_time_type time_;
 };
 
 /// Opens a file for reading, serially. @throws Error (input): missing, a folder, truncated, not HDF5.

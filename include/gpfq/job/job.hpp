@@ -11,12 +11,16 @@
 
 namespace gpfq::job {
 
+/// info: what root has to say, in run/log. debug: details too, and a file for every other rank, run/log.rank<r>.
+enum class LogLevel { info, debug };
+
 /// Which config, and how.
 struct JobOptions {
   std::filesystem::path config;
   std::vector<std::string> overrides;  ///< "key=value"
   bool overwrite = false;
   bool resume = false;  ///< go on from the output's checkpoint where there is one
+  LogLevel log_level = LogLevel::info;
 };
 
 /// Rates that the user gives in place of measured ones; GB are 10⁹ bytes.

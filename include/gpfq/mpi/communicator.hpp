@@ -28,6 +28,9 @@ class Environment {
   Environment(int& argc, char**& argv);
   /// True when any thread may call MPI at any time.
   [[nodiscard]] static bool allows_threads();
+  /// For a job that failed: at its end other libraries do no more cleaning up of their own. HDF5 would try once more to
+  /// write what a full disk refused, and crash. The process is to end by std::_Exit() afterwards.
+  static void leave_files();
   ~Environment();
   Environment(const Environment&) = delete;
   Environment& operator=(const Environment&) = delete;

@@ -3,8 +3,10 @@
 // one needs to hold a whole weight matrix of a very wide layer.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 
 #include "gpfq/base/types.hpp"
@@ -24,6 +26,7 @@ struct TensorSource {
 struct Model {
   Graph graph;
   std::map<std::string, TensorSource> tensors;
+  std::set<std::filesystem::path> other_files;  ///< that tensors are read from, beside the file that was named
 };
 
 /// A source over values that it owns, row-major.

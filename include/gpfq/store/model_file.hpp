@@ -56,6 +56,7 @@ class ModelFile : public net::Parameters {
  private:
   std::filesystem::path path_;
   hdf5::Handle file_;
+  hdf5::FileStamp stamp_;
   net::Graph graph_;
   std::vector<QuantizedLayer> layers_;
   std::map<std::string, std::size_t> layer_of_tensor_;

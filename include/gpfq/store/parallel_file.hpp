@@ -35,8 +35,7 @@ class ParallelFile {
   std::filesystem::path path_;
 };
 
-/// Transfer property lists. @throws Error (fault)
-[[nodiscard]] hdf5::Handle collective_transfer();
+/// A transfer property list. @throws Error (fault)
 [[nodiscard]] hdf5::Handle independent_transfer();
 
 }  // namespace gpfq::store

@@ -33,6 +33,7 @@ class SampleFile {
   std::filesystem::path path_;
   std::string dataset_name_;
   hdf5::Handle file_;
+  hdf5::FileStamp stamp_;
   hdf5::Handle dataset_;
   Shape shape_;
   H5T_class_t type_class_ = H5T_NO_CLASS;
