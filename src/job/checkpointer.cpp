@@ -33,7 +33,6 @@ void Checkpointer::save() {
     state_.time = static_cast<std::int64_t>(std::time(nullptr));
     write_checkpoint(output_, state_);
     remove_unnamed();
-    if (on_save_) on_save_();
   });
   for (const std::function<void()>& action : std::exchange(later_, {})) action();
   last_save_ = since_start_.seconds();

@@ -31,9 +31,6 @@ class Checkpointer {
   /// Puts something off until the next manifest is on disk. All ranks alike: it may be collective.
   void after_save(std::function<void()> action) { later_.push_back(std::move(action)); }
 
-  /// Done on root after every save().
-  void on_save(std::function<void()> action) { on_save_ = std::move(action); }
-
   /// A name for the next state file. The same on all ranks.
   [[nodiscard]] std::string next_state_name();
   [[nodiscard]] std::filesystem::path path_of(const std::string& state_name) const;
@@ -59,7 +56,6 @@ class Checkpointer {
   double seconds_ = 0;           ///< spent on saving
   mutable bool stop_ = false;
   std::vector<std::function<void()>> later_;
-  std::function<void()> on_save_;
   std::function<void(double)> listener_;
 };
 

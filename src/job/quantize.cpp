@@ -226,7 +226,6 @@ void QuantizeJob::prepare() {
   comm_.agree([&] {
     if (!comm_.is_root()) return;
     const Config& config = session_.config();
-    checkpointer_.on_save([this] { workspace_->keep(); });
     workspace_->make_scratch(config.scratch, plan_.output_bytes, plan_.store_bytes + plan_.model_copy_bytes);
     scratch_ = workspace_->scratch().string();
     model_path = config.model.string();
@@ -252,7 +251,10 @@ void QuantizeJob::prepare() {
   log_.line(fmt::format("{}: {} layers to quantize, {} calibration samples, {} ranks x {} threads, {}",
                         subject_name(session_.config()), plan_.quantized_layers().size(), plan_.samples, comm_.size(),
                         session_.config().threads, blas_core()));
-  checkpointer_.on_save([this](double seconds) { log_.debug(fmt::format("checkpoint written in {:.3f} s", seconds)); });
+  checkpointer_.on_save([this](double seconds) {
+    if (workspace_) workspace_->keep();
+    log_.debug(fmt::format("checkpoint written in {:.3f} s", seconds));
+  });
   if (is_resumed_)
     log_.line(resume_text(checkpointer_.state(), plan_, comm_.size()));
   else if (options_.resume)
