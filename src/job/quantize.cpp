@@ -27,6 +27,7 @@
 #include "job/run_log.hpp"
 #include "job/session.hpp"
 #include "job/subject.hpp"
+#include "job/tile_states.hpp"
 #include "job/workspace.hpp"
 
 namespace gpfq::job {
@@ -200,7 +201,7 @@ void QuantizeJob::prepare() {
   comm_.agree([&] {
     if (!comm_.is_root()) return;
     const Config& config = session_.config();
-    workspace_->make_scratch(config.scratch, plan_.output_bytes, plan_.store_bytes + plan_.model_copy_bytes);
+    workspace_->make_scratch(config.scratch, plan_.output_bytes + checkpoint_bytes(plan_, config, comm_.size()), plan_.store_bytes + plan_.model_copy_bytes);
     scratch_ = workspace_->scratch().string();
     model_path = config.model.string();
     if (subject->imported) {
