@@ -6,6 +6,8 @@
 # shellcheck source=launch/lib/job.sh
 source "$home/launch/lib/job.sh"
 
+gpfq_exit_not_run=255 # the launcher's 0 for ranks that never started
+
 # expand_counts '2(x3),1': one count per node and line, as SLURM_TASKS_PER_NODE has them.
 expand_counts() {
   local part count times
@@ -120,7 +122,7 @@ count_fault() {
 
 # run_job CONFIG [GPFQ_OPTION...]: the whole job.
 run_job() {
-  local config=${1-} is_first=true status=0
+  local config=${1-} is_first=true status=0 printed
   [[ -n $config ]] || give_up "a config is needed: sbatch [SBATCH_OPTION...] $script_name CONFIG [GPFQ_OPTION...]"
   shift
   [[ -n ${SLURM_JOB_ID-} ]] || give_up 'this is a batch script: sbatch '"$script_name $config"
@@ -137,8 +139,16 @@ run_job() {
   say "job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)): $rank_count ranks on $SLURM_JOB_NODELIST" \
     "($ranks_on_nodes), $threads threads and $memory_per_rank each, by ${GPFQ_LAUNCHER:-mpirun}"
   clean_nodes
+  printed=$(mktemp)
   launch "${launcher[@]}" "$program" quantize "$config" --set threads="$threads" \
-    --set memory_per_rank="$memory_per_rank" "${arguments[@]}" || status=$?
+    --set memory_per_rank="$memory_per_rank" "${arguments[@]}" >"$printed" || status=$?
+  cat "$printed"
+  # srun may end with 0 where Slurm could not launch the tasks; a run that is done has printed its table.
+  if ((status == 0)) && [[ ! -s $printed ]]; then
+    say 'the launcher ended with exit code 0, but gpfq has printed no results: it did not run'
+    status=$gpfq_exit_not_run
+  fi
+  rm -f "$printed"
   case $status in
     0) rm -f "$fault_file" && say 'done' ;;
     "$gpfq_exit_stopped") requeue 'stopped with a checkpoint' ;;

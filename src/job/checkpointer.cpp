@@ -20,11 +20,11 @@ bool Checkpointer::is_due() const {
   const bool late = comm_.is_root() && since_start_.seconds() - last_save_ >= interval_;
   const Index wish = comm_.max(stop_requested() ? stop_now : late ? save_now : Index{0});
   stop_ = wish == stop_now;
+  began_ = since_start_.seconds();
   return wish != 0;
 }
 
 void Checkpointer::save() {
-  const Stopwatch saving;
   if (earlier_seconds_ < 0) earlier_seconds_ = state_.seconds;
   comm_.agree([&] {
     if (!comm_.is_root()) return;
@@ -36,8 +36,8 @@ void Checkpointer::save() {
   });
   for (const std::function<void()>& action : std::exchange(later_, {})) action();
   last_save_ = since_start_.seconds();
-  seconds_ += saving.seconds();
-  if (listener_) listener_(saving.seconds());
+  seconds_ += last_save_ - began_;
+  if (listener_) listener_(last_save_ - began_);
 }
 
 void Checkpointer::stop_if_asked() const {

@@ -55,6 +55,7 @@ class Checkpointer {
   double earlier_seconds_ = -1;  ///< of the runs before this one
   double seconds_ = 0;           ///< spent on saving
   mutable bool stop_ = false;
+  mutable double began_ = 0;  ///< with the last is_due(), which comes before whatever is saved
   std::vector<std::function<void()>> later_;
   std::function<void(double)> listener_;
 };

@@ -11,6 +11,7 @@
 #include "gpfq/quant/tile_path.hpp"
 #include "job/form_choice.hpp"
 #include "job/grid.hpp"
+#include "job/tile_states.hpp"
 
 namespace gpfq::job {
 namespace {
@@ -447,7 +448,8 @@ JobEstimate estimate_job(const JobPlan& plan, const net::Graph& graph, const Con
   const Index per_node = placement.ranks_per_node();
   job.node_memory = library_memory + per_node * (job.peak_memory - library_memory);
   job.proportional_memory = job.node_memory / per_node;
-  job.disk_bytes = plan.store_bytes + plan.output_bytes * (extent.is_imported ? 2 : 1);
+  job.checkpoint_bytes = checkpoint_bytes(plan, config, placement.ranks);
+  job.disk_bytes = plan.store_bytes + plan.output_bytes * (extent.is_imported ? 2 : 1) + job.checkpoint_bytes;
   return job;
 }
 

@@ -48,7 +48,8 @@ struct JobEstimate {
   Index peak_memory = 0;          ///< of a rank, resident (VmHWM)
   Index proportional_memory = 0;  ///< of a rank, shared pages by its share (Pss)
   Index node_memory = 0;          ///< of a node: the shares of its ranks together
-  Index disk_bytes = 0;           ///< scratch and results
+  Index disk_bytes = 0;           ///< scratch, results and checkpoints
+  Index checkpoint_bytes = 0;     ///< of that: state files, the last one and the one that is written
   double flops = 0;               ///< of the paths
 };
 

@@ -80,7 +80,8 @@ Json job_estimate_json(const JobEstimate& estimate) {
           {"peak_memory", estimate.peak_memory},
           {"proportional_memory", estimate.proportional_memory},
           {"node_memory", estimate.node_memory},
-          {"disk_bytes", estimate.disk_bytes}};
+          {"disk_bytes", estimate.disk_bytes},
+          {"checkpoint_bytes", estimate.checkpoint_bytes}};
 }
 
 std::string estimate_json(const JobPlan& plan, const JobEstimate& estimate, const Config& config,

@@ -226,7 +226,7 @@ void QuantizeJob::prepare() {
   comm_.agree([&] {
     if (!comm_.is_root()) return;
     const Config& config = session_.config();
-    workspace_->make_scratch(config.scratch, plan_.output_bytes, plan_.store_bytes + plan_.model_copy_bytes);
+    workspace_->make_scratch(config.scratch, plan_.output_bytes + checkpoint_bytes(plan_, config, comm_.size()), plan_.store_bytes + plan_.model_copy_bytes);
     scratch_ = workspace_->scratch().string();
     model_path = config.model.string();
     if (subject->imported) {

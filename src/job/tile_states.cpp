@@ -7,6 +7,7 @@
 
 #include "gpfq/base/digest.hpp"
 #include "job/checkpointer.hpp"
+#include "job/grid.hpp"
 #include "job/report.hpp"
 
 namespace gpfq::job {
@@ -81,6 +82,21 @@ void update_progress(LayerProgress& progress, std::vector<TileRecord> records, c
 }
 
 }  // namespace
+
+Index checkpoint_bytes(const JobPlan& plan, const Config& config, int ranks) {
+  constexpr Index overhead = 16384;  // HDF5's tables
+  Index most = 0;
+  for (const LayerPlan* layer : plan.quantized_layers()) {
+    if (layer->form != Form::residual) continue;
+    const RankGrid grid = choose_grid(*layer, config, ranks);
+    const Index at_once = std::max<Index>(1, config.memory_per_rank / layer->tile_bytes) * grid.samples;
+    const Index tiles = std::min(layer->tile_count(), at_once * grid.neurons);
+    const SlotLayout layout(*layer);
+    const Index slot = layout.floats() * static_cast<Index>(sizeof(float)) + layout.width * layout.whole.inputs;
+    most = std::max(most, 2 * (tiles * slot + overhead));
+  }
+  return most;
+}
 
 void save_tiles(const LayerTask& task, const StreamRanks& ranks, const quant::PathShape& shape, const TileWave& wave,
                 int pass, Index candidates, Tiles& tiles, const PathKnowledge& known, const RankReport& report) {

@@ -113,9 +113,9 @@ void Workspace::make_scratch(const std::filesystem::path& scratch, Index output_
   const Index of_result = std::max<Index>(0, output_bytes - taken_by(output_));  // by an earlier run
   const Index of_scratch = std::max<Index>(0, scratch_bytes - taken_by(scratch_));
   if (on_same_disk(output_, scratch_)) {
-    check_space(output_, of_result + of_scratch, "the result and scratch together need");
+    check_space(output_, of_result + of_scratch, "the result, its checkpoints and scratch together need");
   } else {
-    check_space(output_, of_result, "the result needs");
+    check_space(output_, of_result, "the result and its checkpoints need");
     check_space(scratch_, of_scratch, "scratch needs");
   }
 }

@@ -86,9 +86,9 @@ case_folders() {
     mount -t tmpfs -o size=200m tmpfs "$name"
     mount -t tmpfs -o size=1m tmpfs "small_$name"
   done
-  expect_refusal 'the result needs' --set output="$work/small_output/run" --set scratch="$work/scratch"
+  expect_refusal 'the result and its checkpoints need' --set output="$work/small_output/run" --set scratch="$work/scratch"
   expect_refusal 'scratch needs' --set output="$work/output/run" --set scratch="$work/small_scratch"
-  expect_refusal 'the result and scratch together need' --set output="$work/small_output/run"
+  expect_refusal 'the result, its checkpoints and scratch together need' --set output="$work/small_output/run"
   for name in output scratch small_output small_scratch; do
     [[ -z $(ls "$name") ]] || fail "a refused job leaves $(ls "$name") in $name"
   done

@@ -200,6 +200,10 @@ case_refusals() {
   wait_until 60 'the job to end' job_ended
   [[ $(job_field "$job" ExitCode) == 2:0 ]] || fail "a wrong module ends with $(job_field "$job" ExitCode)"
   expect_text "$log" no_such_module
+  GPFQ_LAUNCHER=/bin/true GPFQ_RETRIES=0 submit --ntasks=1 --
+  wait_until 60 'the job to end' job_ended
+  [[ $(job_field "$job" ExitCode) == 255:0 ]] || fail "a launcher that starts nothing ends with $(job_field "$job" ExitCode)"
+  expect_text "$log" 'it did not run'
   mkdir modules
   printf '#%%Module\nsetenv GPFQ_PROGRAM %s\n' "$program" >modules/gpfq
   MODULESHOME=/usr/share/modules MODULEPATH=$work/modules GPFQ_MODULES=gpfq GPFQ_PROGRAM=/nowhere submit --nodes=2 --exclusive --

@@ -105,6 +105,11 @@ expect 75 "stopped on request with a checkpoint"
 cp -a "$folder/run" "$folder/stopped"
 echo "stopped: $(cd "$folder/stopped" && find . -type f | sort | tr '\n' ' ')"
 
+# What is planned for checkpoints has room for two such files.
+planned=$("$program" plan "$config" "${settings[@]}" --ranks 3 --json | sed -n 's/^ *"checkpoint_bytes": \([0-9]*\).*/\1/p')
+state=$(stat -c %s "$folder"/stopped/checkpoint/state-*.h5 | sort -n | tail -n 1)
+((2 * state <= planned && planned <= 10 * state)) || fail "$planned bytes are planned for checkpoints, a state has $state"
+
 quantize 2 "$folder/run"
 expect 2 "resume goes on with it"
 quantize 2 "$folder/run" --resume --set quantization.radius.scale=3

@@ -172,7 +172,7 @@ TEST(EstimateJson, HasTheReportsKeys) {
     EXPECT_TRUE(json["layers"][0].contains(key)) << key;
   for (const char* key : {"seconds", "bytes_read", "bytes_written", "peak_memory"})
     EXPECT_TRUE(json["layers"][0]["estimated"].contains(key)) << key;
-  for (const char* key : {"seconds", "bytes_read", "bytes_written", "peak_memory", "node_memory", "disk_bytes"})
+  for (const char* key : {"seconds", "bytes_read", "bytes_written", "peak_memory", "node_memory", "disk_bytes", "checkpoint_bytes"})
     EXPECT_TRUE(json["estimated"].contains(key)) << key;
 }
 
