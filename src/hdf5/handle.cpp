@@ -12,6 +12,8 @@
 #include <optional>
 #include <system_error>
 
+#include "attribute_check.hpp"
+
 namespace gpfq::hdf5 {
 
 namespace {
@@ -450,6 +452,7 @@ void write_box(hid_t dataset, hid_t memory_type, const Shape& start, const Shape
 
 bool has_attribute(hid_t location, const std::string& name) {
   silence_error_printing();
+  check_attributes(location);
   const bool result = H5Aexists(location, name.c_str()) > 0;
   H5Eclear2(H5E_DEFAULT);
   return result;
@@ -459,7 +462,9 @@ std::vector<std::string> read_string_list_attribute(hid_t location, const std::s
   const Attribute from = open_attribute(location, name, where);
   if (from.count == 0) return {};  // h5py writes an empty list as numbers
   if (H5Tget_class(from.type.id()) != H5T_STRING) throw_input("{} holds no strings; expected text", from.what);
-  return H5Tis_variable_str(from.type.id()) > 0 ? read_variable_strings(from) : read_fixed_strings(from);
+  if (H5Tis_variable_str(from.type.id()) <= 0) return read_fixed_strings(from);
+  check_attributes(location, name);
+  return read_variable_strings(from);
 }
 
 std::string read_string_attribute(hid_t location, const std::string& name, const std::string& where) {

@@ -4,18 +4,12 @@
 // of memory. So they are looked at here first. Layout: HDF5 File Format Specification, III.D and III.E.
 // A heap that is no longer in use may still stand in a file, its names overwritten or cut off. So of local heaps only
 // that is refused which such a rest cannot have but by rare chance; HDF5 itself refuses the others.
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstdint>
-#include <cstring>
 #include <string_view>
-#include <vector>
 
 #include "gpfq/hdf5/handle.hpp"
+#include "windowed_file.hpp"
 
 namespace gpfq::hdf5 {
 namespace {
@@ -31,58 +25,6 @@ constexpr uint64_t free_block_bytes = 16;             // the least: place of the
 constexpr uint64_t last_free_block = 1;               // where the list of free blocks ends
 constexpr uint64_t largest_file = uint64_t{1} << 30;  // beyond that the time to read it counts
 constexpr uint64_t most_names_bytes = uint64_t{64} << 20;  // in a smaller file
-
-/// A file, a window of it at a time.
-class WindowedFile {
- public:
-  explicit WindowedFile(const std::filesystem::path& path) : descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-    struct stat status {};
-    if (descriptor_ >= 0 && fstat(descriptor_, &status) == 0) size_ = static_cast<uint64_t>(status.st_size);
-  }
-  ~WindowedFile() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-  }
-  WindowedFile(const WindowedFile&) = delete;
-  WindowedFile& operator=(const WindowedFile&) = delete;
-
-  [[nodiscard]] uint64_t size() const { return size_; }
-  /// What there is from `offset` on: at least `least` bytes, less only at the end of the file.
-  std::string_view from(uint64_t offset, uint64_t least) {
-    if (offset < begin_ || offset + least > begin_ + window_.size()) {
-      begin_ = offset;
-      window_.resize(window_bytes);
-      window_.resize(read_window());
-    }
-    return std::string_view(window_.data(), window_.size()).substr(std::min<uint64_t>(offset - begin_, window_.size()));
-  }
-
- private:
-  static constexpr std::size_t window_bytes = std::size_t{1} << 16;
-
-  std::size_t read_window() {
-    std::size_t done = 0;
-    while (done < window_.size()) {
-      const ssize_t got =
-          pread(descriptor_, window_.data() + done, window_.size() - done, static_cast<off_t>(begin_ + done));
-      if (got < 0 && errno == EINTR) continue;
-      if (got <= 0) break;
-      done += static_cast<std::size_t>(got);
-    }
-    return done;
-  }
-
-  int descriptor_;
-  uint64_t size_ = 0;
-  uint64_t begin_ = 0;
-  std::vector<char> window_;
-};
-
-template <class Number>
-Number number_at(std::string_view bytes, std::size_t at) {
-  Number value;
-  std::memcpy(&value, bytes.data() + at, sizeof value);
-  return value;
-}
 
 /// Walks the objects of the collection at `begin`. `steps_left` is for all heaps of a file: without it, many within
 /// each other would take for ever. @returns false where an object does not fit into it.

@@ -236,6 +236,32 @@ TEST_F(Hdf5Handle, HeapsWithWrongSizesAreRefused) {
   refused("HEAP", 16, std::string("\x4c\0\0\0\0\0\0\0", 8));               // free space that ends behind the names
 }
 
+TEST_F(Hdf5Handle, AttributesWithWrongSizesAreRefused) {
+  const std::string text(100000, 'a');
+  const auto write = [&] {
+    const Handle file = create("attributes.h5");
+    write_string_attribute(file.id(), "long", text);
+    write_string_attribute(file.id(), "short", "b");
+    return path("attributes.h5");
+  };
+  const auto read = [](const fs::path& file, const char* name) {
+    return read_string_attribute(open_file(file).id(), name, "attributes.h5");
+  };
+  EXPECT_EQ(read(write(), "long"), text);
+  EXPECT_EQ(read(write(), "short"), "b");
+  const auto refused = [&](const std::string& mark, std::size_t offset, const std::string& bytes, const char* name) {
+    const fs::path file = write();
+    overwrite(file, mark, offset, bytes);
+    EXPECT_TRUE(mentions(input_error([&] { (void)read(file, name); }), "claims sizes that do not fit"));
+  };
+  const std::string reference("\xa0\x86\x01\0", 4);                   // 100000, then address and number
+  refused(reference, 12, std::string("\xff\x7f\0\0", 4), "long");     // no such object in the collection
+  refused(reference, 0, std::string("\x05\0\0\0", 4), "long");        // room for 5 bytes of 100000
+  refused(reference, 0, std::string("\xff\xff\xff\x7f", 4), "long");  // 2 GiB
+  const std::string type = std::string("short\0\0\0", 8) + "\x13";    // a name, padded, and a string's type
+  refused(type, 8 + 4, std::string("\xff\x7f\0\0", 4), "short");      // of 32767 bytes
+}
+
 TEST_F(Hdf5Handle, FreeBlocksThatGoRoundAreRefused) {
   const fs::path file = path("round.h5");
   {
