@@ -87,13 +87,18 @@ Index checkpoint_bytes(const JobPlan& plan, const Config& config, int ranks) {
   constexpr Index overhead = 16384;  // HDF5's tables
   Index most = 0;
   for (const LayerPlan* layer : plan.quantized_layers()) {
+    if (layer->form == Form::gram) {
+      const Index networks = layer->path.networks();
+      const Index sums = networks * layer->path.inputs * (layer->path.inputs + 1) * static_cast<Index>(sizeof(std::int64_t));
+      most = std::max(most, 2 * (layer->problems * sums + overhead));
+    }
     if (layer->form != Form::residual) continue;
     const RankGrid grid = choose_grid(*layer, config, ranks);
     const Index at_once = std::max<Index>(1, config.memory_per_rank / layer->tile_bytes) * grid.samples;
     const Index tiles = std::min(layer->tile_count(), at_once * grid.neurons);
     const SlotLayout layout(*layer);
     const Index slot = layout.floats() * static_cast<Index>(sizeof(float)) + layout.width * layout.whole.inputs;
-    most = std::max(most, 2 * (tiles * slot + overhead));
+    most = std::max(most, 2 * (tiles * layer->candidates * slot + overhead));
   }
   return most;
 }

@@ -41,8 +41,8 @@ struct TilePosition {
 void save_tiles(const LayerTask& task, const StreamRanks& ranks, const quant::PathShape& shape, const TileWave& wave,
                 int pass, Index candidates, Tiles& tiles, const PathKnowledge& known, const RankReport& report);
 
-/// Disk that checkpoints inside layers take at most: the tiles that the ranks have at work, twice, for a state file is
-/// written beside the last one.
+/// Disk that checkpoints inside layers take at most: the tiles that the ranks have at work, or the sums of the Gram form
+/// (whole squares), twice, for a state file is written beside the last one.
 [[nodiscard]] Index checkpoint_bytes(const JobPlan& plan, const Config& config, int ranks);
 
 /// State files of an earlier run, open for reading.
