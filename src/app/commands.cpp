@@ -196,6 +196,8 @@ std::string run_serial(const Request& request) {
   }
 }
 
+bool reads_foreign_files(Command command) { return command == Command::import_model || command == Command::inspect; }
+
 bool needs_ranks(Command command) {
   return command == Command::quantize || command == Command::evaluate || command == Command::bench;
 }

@@ -35,6 +35,8 @@ struct ParseResult {
 
 /// Runs a command that needs no ranks. @throws Error
 [[nodiscard]] std::string run_serial(const Request& request);
+/// True for commands that only look at a file, whoever it is from: they run in a process of their own.
+[[nodiscard]] bool reads_foreign_files(Command command);
 /// True for commands that run on all ranks.
 [[nodiscard]] bool needs_ranks(Command command);
 /// Runs such a command.  Collective. @throws Error

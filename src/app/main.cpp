@@ -2,9 +2,15 @@
 // Exit codes: 0 done; 2 bad arguments, config or input, one message from rank 0; 75 stopped on request with a
 // checkpoint; 1 a fault.
 #include <fmt/core.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <string>
 
@@ -77,6 +83,26 @@ int run_serially(const Request& request) {
   }
 }
 
+/// In a process of its own what reads files that nobody vouches for: HDF5 may fall over a damaged one.
+int run_contained(const Request& request) {
+  std::fflush(nullptr);
+  const pid_t child = ::fork();
+  if (child < 0) return run_serially(request);
+  if (child == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    const int code = run_serially(request);
+    std::fflush(nullptr);
+    std::_Exit(code);
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (WIFEXITED(status)) return WEXITSTATUS(status);
+  fmt::print(stderr, "gpfq: reading {} was ended by signal {} ({}): the file is damaged in a way that HDF5 does not survive\n",
+             request.input.string(), WTERMSIG(status), ::strsignal(WTERMSIG(status)));
+  return exit_input;
+}
+
 /// A failure that only this rank has: the others wait in a collective, so the job is ended for all.
 int end_all(const gpfq::mpi::Communicator& comm, const char* message, int code) {
   fmt::print(stderr, "gpfq: {} [rank {}/{}, {}]\n", message, comm.rank(), comm.size(), gpfq::host_name());
@@ -112,6 +138,7 @@ int main(int argc, char** argv) {
   }
   const gpfq::app::ParseResult parsed = gpfq::app::parse_command_line(argc, argv);
   if (parsed.exit_code >= 0) return end_before_work(parsed, argc, argv);
+  if (gpfq::app::reads_foreign_files(parsed.request.command)) return run_contained(parsed.request);
   if (!gpfq::app::needs_ranks(parsed.request.command)) return run_serially(parsed.request);
   gpfq::catch_stop_requests();
   try {

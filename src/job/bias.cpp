@@ -36,7 +36,7 @@ int add_missing_biases(net::Model& model, const Config& config) {
 std::vector<float> correct_bias(const net::Graph& graph, const LayerPlan& layer, const net::Parameters& analog,
                                 store::QuantizedFile& result, Range neurons, std::span<const float> W,
                                 std::span<const float> Q, const std::vector<std::vector<double>>& column_sums) {
-  const std::string& tensor = graph.node(layer.node).parameters.at("bias");
+  const std::string& tensor = bias_of(graph, layer);
   std::vector<float> bias(static_cast<std::size_t>(neurons.size()));
   analog.read_rows(tensor, neurons.begin, neurons.size(), bias.data());
   const Index per_group = layer.problems / layer.groups;  // problems that a neuron's inputs fall into

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <vector>
 
 #include "gpfq/job/plan.hpp"
@@ -11,6 +12,11 @@
 #include "job/messages.hpp"
 
 namespace gpfq::job {
+
+/// The tensor that holds a layer's bias.
+[[nodiscard]] inline const std::string& bias_of(const net::Graph& graph, const LayerPlan& layer) {
+  return graph.node(layer.node).parameters.at("bias");
+}
 
 /// Gives every layer whose bias is to be corrected one of zeros where it has none. @returns how many got one.
 int add_missing_biases(net::Model& model, const Config& config);

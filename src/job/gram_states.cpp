@@ -57,7 +57,7 @@ void add_runs(const std::vector<std::map<Index, Index>>& ranks, std::map<Index, 
 
 /// Root's manifest gets what the ranks report, then goes to disk.
 void save(const LayerTask& task, const RankReport& report, const std::function<void(Checkpoint&)>& change) {
-  const std::vector<RankReport> reports = task.comm.gather(report);
+  const std::vector<RankReport> reports = task.comm.gather(so_far(task, report));
   task.comm.agree([&] {
     if (!task.comm.is_root()) return;
     Checkpoint& state = task.checkpointer.state();

@@ -36,6 +36,8 @@ struct LayerTask {
   /// Adds to the bias of a tile's neurons, before its outputs are taken, and returns it; none where nothing is to be done.
   std::function<std::vector<float>(const TileBox&, const quant::Tile&, const RankReport&)> correct_bias = nullptr;
   OutputCollector* outputs = nullptr;  ///< takes the outputs of a layer that keeps them
+  Index read_before = 0;               ///< bytes of the store, before the layer
+  Index written_before = 0;
 };
 
 /// Residual form, from where the checkpoint's progress says: ranks of a row of the grid share their tiles' neurons, each with rows of its own. Collective.
@@ -67,6 +69,9 @@ void read_tile_weights(const LayerTask& task, const TileBox& box, std::span<floa
 /// Writes a box of codes, of one tile or of several that adjoin, and reports it.
 void finish_tile(const LayerTask& task, const TileBox& box, std::span<const std::uint8_t> codes, Index saturated,
                  Index zeros, RankReport& report, std::vector<double> gains = {}, std::vector<float> bias = {});
+
+/// What this rank's report is so far, with what it has read and written and its memory: for a checkpoint.
+[[nodiscard]] RankReport so_far(const LayerTask& task, const RankReport& report);
 
 /// Squared residuals (or what they are above a constant of the neuron) by part, neuron and candidate, each known to the
 /// ranks that computed it.

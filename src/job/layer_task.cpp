@@ -83,6 +83,14 @@ void finish_tile(const LayerTask& task, const TileBox& box, std::span<const std:
   tile.bias = std::move(bias);
 }
 
+RankReport so_far(const LayerTask& task, const RankReport& report) {
+  RankReport counted = report;
+  counted.bytes_read += task.inputs.bytes_read() - task.read_before;
+  counted.bytes_written += task.inputs.bytes_written() - task.written_before;
+  counted.peak_memory = peak_memory_bytes();
+  return counted;
+}
+
 void quantize_by_rounding(const LayerTask& task, RankReport& report) {
   const LayerPlan& layer = task.layer;
   const Stopwatch rounding;

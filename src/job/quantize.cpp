@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <ctime>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -26,6 +25,7 @@
 #include "job/msq.hpp"
 #include "job/propagation.hpp"
 #include "job/report.hpp"
+#include "job/resume.hpp"
 #include "job/run_log.hpp"
 #include "job/session.hpp"
 #include "job/subject.hpp"
@@ -72,7 +72,6 @@ class QuantizeJob {
   [[nodiscard]] std::string finished_run() const;
   void read_checkpoint();
   void open_result();
-  void verify_codes();
   void start_activations();
   void save();
   void estimate(const net::Graph& graph, bool is_imported, int nodes);
@@ -81,9 +80,6 @@ class QuantizeJob {
   void write_alphabets(const LayerPlan& layer, RankReport& report);
   void load_layer(const LayerPlan& layer);
   void make_propagation(const JobPlan& plan);
-  [[nodiscard]] const std::string& bias_of(const LayerPlan& layer) const {
-    return model_->graph().node(layer.node).parameters.at("bias");
-  }
   void quantize_shard(const LayerPlan& layer, const LayerSettings& settings, OutputCollector* outputs, RankReport& report);
   void record_quantized(const LayerPlan& layer, bool hands_on_outputs, const RankReport& mine);
   void report_layer(const LayerPlan& layer, const RankReport& mine, const LayerError& error);
@@ -102,6 +98,8 @@ class QuantizeJob {
   double earlier_seconds_ = 0;  // of runs that this one goes on from
   std::string finished_;        // what to say when there is nothing to do
   LayerAlphabets alphabets_;  // of the layer at work
+  Index read_before_ = 0;     // bytes of the store, before it
+  Index written_before_ = 0;
   JobPlan plan_;
   JobReport report_;
   std::unique_ptr<Workspace> workspace_;  // root only; before the files below, so that they are closed first
@@ -123,40 +121,6 @@ void QuantizeJob::estimate(const net::Graph& graph, bool is_imported, int nodes)
   } catch (const std::exception& error) {
     log_.note(fmt::format("no estimate: {}", error.what()));
   }
-}
-
-/// "4 at input 512 of 4096 of sweep 2": the tiles, and where the first of them stands.
-std::string position_text(const std::vector<TileRecord>& records, Index inputs) {
-  std::set<Index> tiles;
-  for (const TileRecord& record : records) tiles.insert(record.tile);
-  const TileRecord& first = records.front();
-  const std::string pass = first.pass == TilePosition::search ? " of the search for a radius"
-                           : first.pass == TilePosition::path ? ""
-                                                              : fmt::format(" of sweep {}", first.pass);
-  return fmt::format("{} at input {} of {}{}", tiles.size(), first.state.next_input, inputs, pass);
-}
-
-/// "resumed after layer 2 of 3, at input 512 of 4096 of 4 tiles (written 20 s ago by 3 ranks; now 4)"
-std::string resume_text(const Checkpoint& state, const JobPlan& plan, int ranks) {
-  const std::vector<const LayerPlan*> layers = plan.quantized_layers();
-  std::string text = fmt::format("resumed after layer {} of {}", state.layers.size(), layers.size());
-  const LayerProgress& progress = state.progress;
-  const std::size_t units = progress.propagation.units.size();
-  const bool has_begun = !progress.tiles.empty() || !progress.report.tiles.empty() || !progress.sums.done.empty();
-  if (state.layers.size() < layers.size() && has_begun) {
-    const LayerPlan& layer = *layers[state.layers.size()];
-    Index chunks = 0;
-    for (const auto& [begin, end] : progress.sums.done) chunks += end - begin;
-    text += fmt::format(", in '{}' with {} of {} tiles finished", layer.name, progress.report.tiles.size(), layer.tile_count());
-    if (!progress.tiles.empty()) text += " and " + position_text(progress.tiles, layer.path.inputs);
-    if (chunks > 0)
-      text += fmt::format(" and {} of {} rows in its sums", std::min(layer.path.samples, chunks * layer.path.sample_chunk),
-                          layer.path.samples);
-  }
-  if (units > 0) text += fmt::format(", {} samples propagated", std::min(plan.samples, static_cast<Index>(units) * plan.sample_unit));
-  const double age = static_cast<double>(std::time(nullptr)) - static_cast<double>(state.time);
-  return text + fmt::format("; the checkpoint is {:.0f} s old, after {:.1f} s of work on {} ranks (now {}), restart {}", age,
-                            state.seconds, state.ranks, ranks, state.restarts);
 }
 
 /// With --resume: what there is to say of a run that needs nothing any more; else empty. On root.
@@ -269,7 +233,7 @@ void QuantizeJob::open_result() {
   if (is_resumed_) {
     result_ = std::make_unique<store::QuantizedFile>(comm_, path, model_->graph(), std::move(layers),
                                                      checkpointer_.state().result);
-    verify_codes();
+    restore_result(comm_, model_->graph(), plan_, checkpointer_.state(), *result_);
     return;
   }
   result_ = std::make_unique<store::QuantizedFile>(comm_, path, *model_, std::move(layers));
@@ -277,43 +241,6 @@ void QuantizeJob::open_result() {
   comm_.agree([&] {
     if (comm_.is_root()) checkpointer_.state().result = result_->frame();
   });
-}
-
-/// Finished layers of an earlier run: alphabets and biases are written again, codes compared with their digests, tile by tile.
-void QuantizeJob::verify_codes() {
-  const std::vector<const LayerPlan*> plans = plan_.quantized_layers();
-  const Checkpoint& state = checkpointer_.state();
-  const auto verify = [&](const LayerPlan& plan, const std::vector<TileReport>& tiles) {
-    const Range mine = ShardPlan(static_cast<Index>(tiles.size()), 1, comm_.size()).pieces_of(comm_.rank());
-    std::vector<std::uint8_t> codes;
-    for (Index i = mine.begin; i < mine.end; ++i) {
-      const TileReport& tile = tiles[static_cast<std::size_t>(i)];
-      codes.resize(static_cast<std::size_t>(tile.neurons * tile.inputs));
-      result_->read_codes(plan.name, {tile.first_neuron, tile.neurons, tile.first_input, tile.inputs}, codes.data());
-      if (sha256(codes.data(), static_cast<Index>(codes.size())) != tile.codes_sha256)
-        throw_input("{}.partial is damaged: the codes of layer '{}', neurons {} to {}, are not those of the checkpoint",
-                    result_->path().string(), plan.name, tile.first_neuron, tile.first_neuron + tile.neurons - 1);
-    }
-  };
-  comm_.agree([&] {
-    for (std::size_t i = 0; i < state.layers.size(); ++i) {
-      const LayerRecord& record = state.layers[i];
-      verify(*plans[i], record.report.tiles);
-      if (!comm_.is_root()) continue;
-      result_->write_alphabets(plans[i]->name, 0, record.radius, record.step);
-      if (!record.bias.empty()) result_->write_vector(bias_of(*plans[i]), 0, record.bias);
-    }
-    if (state.layers.size() == plans.size()) return;
-    const LayerPlan& layer = *plans[state.layers.size()];
-    verify(layer, state.progress.report.tiles);
-    if (!comm_.is_root()) return;
-    for (const TileReport& tile : state.progress.report.tiles)
-      if (!tile.bias.empty()) result_->write_vector(bias_of(layer), tile.first_neuron, tile.bias);
-    if (!state.progress.is_quantized) return;
-    result_->write_alphabets(layer.name, 0, state.progress.radius, state.progress.step);
-    if (!state.progress.bias.empty()) result_->write_vector(bias_of(layer), 0, state.progress.bias);
-  });
-  result_->flush();
 }
 
 void QuantizeJob::make_propagation(const JobPlan& plan) {
@@ -404,7 +331,9 @@ void QuantizeJob::quantize_shard(const LayerPlan& layer, const LayerSettings& se
                  session_.config().threads,
                  session_.config().memory_per_rank,
                  nullptr,
-                 outputs};
+                 outputs,
+                 read_before_,
+                 written_before_};
   if (layer.corrects_bias)
     task.correct_bias = [&](const TileBox& box, const quant::Tile& tile, const RankReport& so_far) {
       std::vector<float> W(static_cast<std::size_t>(box.neurons * box.inputs));
@@ -448,7 +377,7 @@ void QuantizeJob::record_quantized(const LayerPlan& layer, bool hands_on_outputs
     for (const quant::Alphabet& alphabet : alphabets_.alphabets) progress.step.push_back(alphabet.step());
     if (!layer.corrects_bias) return;
     progress.bias.resize(static_cast<std::size_t>(layer.neurons));
-    result_->read_rows(bias_of(layer), 0, layer.neurons, progress.bias.data());
+    result_->read_rows(bias_of(model_->graph(), layer), 0, layer.neurons, progress.bias.data());
   });
 }
 
@@ -457,8 +386,8 @@ void QuantizeJob::run_layer(std::size_t index) {
   const LayerPlan& layer = *layers[index];
   const bool is_last = index + 1 == layers.size() || !session_.config().has_network();
   const LayerSettings settings = session_.config().settings_for(layer.name);
-  const Index read_before = store_->bytes_read();
-  const Index written_before = store_->bytes_written();
+  read_before_ = store_->bytes_read();
+  written_before_ = store_->bytes_written();
   log_.progress(fmt::format("layer {} of {}: '{}', {} x {}", index + 1, layers.size(), layer.name, layer.neurons,
                             layer.inputs));
   release_free_memory();
@@ -481,8 +410,8 @@ void QuantizeJob::run_layer(std::size_t index) {
       outputs ? propagation_->take(layer, *outputs, !is_last) : propagation_->advance(layer, !is_last);
   report.seconds["propagate"] = propagating.seconds();
   if (!session_.config().has_network()) report.seconds["load"] += load_seconds;
-  report.bytes_read += store_->bytes_read() - read_before;
-  report.bytes_written += store_->bytes_written() - written_before;
+  report.bytes_read += store_->bytes_read() - read_before_;
+  report.bytes_written += store_->bytes_written() - written_before_;
   report.peak_memory = peak_memory_bytes();
   log_.debug(layer_text(layer.name, report));
   report_layer(layer, report, error);

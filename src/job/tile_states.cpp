@@ -128,7 +128,7 @@ void save_tiles(const LayerTask& task, const StreamRanks& ranks, const quant::Pa
   });
   file.close();
   std::vector<TileRecord> records = join_records(task.comm.gather(mine), name);
-  const std::vector<RankReport> reports = task.comm.gather(report);
+  const std::vector<RankReport> reports = task.comm.gather(so_far(task, report));
   std::vector<OutputUnit> units;
   std::array<std::vector<double>, 2> bounds;
   if (task.outputs != nullptr) {

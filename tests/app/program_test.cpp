@@ -4,6 +4,9 @@
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cstdlib>
 
 #include "support/errors.hpp"
 #ifdef GPFQ_TEST_ONNX
@@ -115,6 +118,19 @@ TEST(Program, RelativePathsAreThoseOfTheConfig) {
   const SmallJob job;
   static_cast<void>(succeed(0, {"quantize", job.config(), "--set", "output=deep/er"}));
   EXPECT_EQ(test::listing(job / "deep/er"), "log quantized.h5 report.csv report.json");
+}
+
+/// A reader that dies in the midst of a file, here of a pipe that nobody writes to, leaves a message.
+TEST(Program, AReaderThatCrashesIsAMessage) {
+  const test::TempFolder folder;
+  const std::string script = fmt::format(
+      "mkfifo '{0}'; '{1}' inspect '{0}' 2>'{2}' & reader=$!; tries=0; "
+      "until kill -SEGV $(cat /proc/$reader/task/$reader/children) 2>/dev/null; do "
+      "sleep 0.1; tries=$((tries + 1)); [ $tries -lt 100 ] || exit 99; done; wait $reader",
+      (folder / "model.h5").string(), GPFQ_PROGRAM, (folder / "err").string());
+  const int status = std::system(script.c_str());
+  EXPECT_EQ(WEXITSTATUS(status), 2);
+  EXPECT_TRUE(mentions(test::read_text(folder / "err"), "model.h5 was ended by signal 11"));
 }
 
 TEST(Program, HelpAndVersion) {

@@ -26,7 +26,7 @@ struct TensorSource {
 struct Model {
   Graph graph;
   std::map<std::string, TensorSource> tensors;
-  std::set<std::filesystem::path> other_files;  ///< that tensors are read from, beside the file that was named
+  std::set<std::filesystem::path> other_files = {};  ///< that tensors are read from, beside the file that was named
 };
 
 /// A source over values that it owns, row-major.
