@@ -198,6 +198,11 @@ std::string run_serial(const Request& request) {
 
 bool reads_foreign_files(Command command) { return command == Command::import_model || command == Command::inspect; }
 
+std::filesystem::path model_of(const Request& request) {
+  if (request.command == Command::quantize) return job::model_of(request.job);
+  return request.command == Command::evaluate ? request.input : std::filesystem::path();
+}
+
 bool needs_ranks(Command command) {
   return command == Command::quantize || command == Command::evaluate || command == Command::bench;
 }

@@ -12,12 +12,15 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <filesystem>
+#include <functional>
 #include <string>
 
 #include "app/commands.hpp"
 #include "gpfq/base/error.hpp"
 #include "gpfq/base/stop_request.hpp"
 #include "gpfq/base/system.hpp"
+#include "gpfq/job/job.hpp"
 
 namespace {
 
@@ -83,24 +86,52 @@ int run_serially(const Request& request) {
   }
 }
 
-/// In a process of its own what reads files that nobody vouches for: HDF5 may fall over a damaged one.
-int run_contained(const Request& request) {
+/// How a process of its own ended.
+struct Outcome {
+  int code = 0;
+  int signal = 0;  ///< that killed it; 0: none
+};
+
+/// Runs `action` in a child: HDF5 may fall over a damaged file. Not after MPI has started.
+Outcome run_contained(const std::function<int()>& action) {
   std::fflush(nullptr);
   const pid_t child = ::fork();
-  if (child < 0) return run_serially(request);
+  if (child < 0) return {action(), 0};
   if (child == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    const int code = run_serially(request);
+    const int code = action();
     std::fflush(nullptr);
     std::_Exit(code);
   }
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
-  if (WIFEXITED(status)) return WEXITSTATUS(status);
-  fmt::print(stderr, "gpfq: reading {} was ended by signal {} ({}): the file is damaged in a way that HDF5 does not survive\n",
-             request.input.string(), WTERMSIG(status), ::strsignal(WTERMSIG(status)));
-  return exit_input;
+  return WIFEXITED(status) ? Outcome{WEXITSTATUS(status), 0} : Outcome{exit_input, WTERMSIG(status)};
+}
+
+std::string crash_text(const std::filesystem::path& file, int signal) {
+  return fmt::format("gpfq: reading {} was ended by signal {} ({}): the file is damaged in a way that HDF5 does not survive\n",
+                     file.string(), signal, ::strsignal(signal));
+}
+
+/// Commands that only look at a file, whoever it is from.
+int run_alone(const Request& request) {
+  if (!gpfq::app::reads_foreign_files(request.command)) return run_serially(request);
+  const Outcome outcome = run_contained([&] { return run_serially(request); });
+  if (outcome.signal != 0) fmt::print(stderr, "{}", crash_text(request.input, outcome.signal));
+  return outcome.code;
+}
+
+/// The first process opens the model once in a child before the ranks meet. @returns what to say of a crash, else nothing
+std::string try_model(const Request& request) {
+  const std::string rank = launched_rank();
+  const std::filesystem::path model = gpfq::app::model_of(request);
+  if ((!rank.empty() && rank != "0") || model.empty()) return "";
+  const Outcome outcome = run_contained([&] {
+    gpfq::job::try_model(model);
+    return 0;
+  });
+  return outcome.signal == 0 ? "" : crash_text(model, outcome.signal);
 }
 
 /// A failure that only this rank has: the others wait in a collective, so the job is ended for all.
@@ -136,10 +167,14 @@ int main(int argc, char** argv) {
                        "-DGPFQ_ARCH=native on it\n");
     return exit_input;
   }
-  const gpfq::app::ParseResult parsed = gpfq::app::parse_command_line(argc, argv);
+  gpfq::app::ParseResult parsed = gpfq::app::parse_command_line(argc, argv);
   if (parsed.exit_code >= 0) return end_before_work(parsed, argc, argv);
-  if (gpfq::app::reads_foreign_files(parsed.request.command)) return run_contained(parsed.request);
-  if (!gpfq::app::needs_ranks(parsed.request.command)) return run_serially(parsed.request);
+  if (!gpfq::app::needs_ranks(parsed.request.command)) return run_alone(parsed.request);
+  if (const std::string crash = try_model(parsed.request); !crash.empty()) {
+    parsed.text = crash;
+    parsed.exit_code = exit_input;
+    return end_before_work(parsed, argc, argv);
+  }
   gpfq::catch_stop_requests();
   try {
     int code = 0;
