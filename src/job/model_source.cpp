@@ -38,15 +38,6 @@ net::Model as_model(const store::ModelFile& file) {
   return model;
 }
 
-std::filesystem::path model_of(const JobOptions& options) {
-  try {
-    const std::string text = load_config_text(options.config, options.overrides);
-    return parse_config(text, folder_of(options.config), options.config.string()).model;
-  } catch (const Error&) {
-    return {};
-  }
-}
-
 void try_model(const std::filesystem::path& model) {
   try {
     if (hdf5::is_hdf5(model) && !import_unless_native(model)) static_cast<void>(store::ModelFile(model));

@@ -54,6 +54,15 @@ int choose_threads(const mpi::Communicator& comm) {
 
 }  // namespace
 
+std::filesystem::path model_of(const JobOptions& options) {
+  try {
+    const std::string text = load_config_text(options.config, options.overrides);
+    return parse_config(text, folder_of(options.config), options.config.string()).model;
+  } catch (const Error&) {
+    return {};
+  }
+}
+
 Session::Session(const mpi::Communicator& comm, const JobOptions& options) {
   std::string text;
   std::string folder;
