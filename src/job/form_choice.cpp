@@ -26,7 +26,7 @@ constexpr Index outputs_limit_bytes = Index{1} << 30;
 // Shares of the rate of a large product.
 constexpr double kernel_share = 0.25;
 constexpr double propagation_share = 0.6;
-/// What a narrow tile loses against the widest.
+/// What a tile loses against one of 256 neurons, or gains.
 double tile_share(const LayerPlan& plan) { return narrow_share(plan.tile_width) / narrow_share(256); }
 
 /// Both networks' outputs by a pass over the inputs of their own.

@@ -19,21 +19,30 @@ constexpr Index wide_lanes = 2 * kernel_lanes;
 template <Index lanes>
 using Lanes = std::array<float, static_cast<std::size_t>(lanes)>;
 
-/// c_t of some neurons: P_t + C_tt w_t + Σ_{s<t} (C_ts w_s − G_ts q_s), s ascending.
+/// c_t of some neurons: P_t + C_tt w_t + Σ_{s<t} C_ts w_s − Σ_{s<t} G_ts q_s, s ascending; the two sums apart, so that
+/// neither waits for the other's additions.
 template <Index lanes>
 Lanes<lanes> path_sums(const BlockOperands& block, Index t, Index first) {
   const Index n = block.neurons;
   const float* G = block.G + t * block.width;
   const float* C = block.C + t * block.width;
+  const float* P = block.P + t * n + first;
   Lanes<lanes> c;
-  std::copy_n(block.P + t * n + first, lanes, c.begin());
+  Lanes<lanes> arrived;
+  for (std::size_t lane = 0; lane < lanes; ++lane) {  // by vectors as the sums are: narrower copies would stall them
+    c[lane] = P[lane];
+    arrived[lane] = 0;
+  }
   for (Index s = 0; s < t; ++s) {
     const float* W = block.W + s * n + first;
     const float* Q = block.Q + s * n + first;
-    for (std::size_t lane = 0; lane < lanes; ++lane) c[lane] += C[s] * W[lane] - G[s] * Q[lane];
+    for (std::size_t lane = 0; lane < lanes; ++lane) {
+      arrived[lane] += C[s] * W[lane];
+      c[lane] -= G[s] * Q[lane];
+    }
   }
   const float* W = block.W + t * n + first;
-  for (std::size_t lane = 0; lane < lanes; ++lane) c[lane] += C[t] * W[lane];
+  for (std::size_t lane = 0; lane < lanes; ++lane) c[lane] += arrived[lane] + C[t] * W[lane];
   return c;
 }
 

@@ -48,13 +48,14 @@ void FixedPointSum::start(std::span<const int> row_exponents, std::span<const in
   std::fill_n(sums_.data(), rows_ * columns_, std::int64_t{0});
 }
 
-void FixedPointSum::add(const float* partial, Index stride) {
-  const double* column_scales = column_scales_.data();
-  for (Index i = 0; i < rows_; ++i) {
+void FixedPointSum::add(const float* partial, Index stride, Range rows, Range columns) {
+  const double* column_scales = column_scales_.data() + columns.begin;
+  const Index count = columns.size();
+  for (Index i = rows.begin; i < rows.end; ++i) {
     const double scale = row_scales_[i];
-    const float* row = partial + i * stride;
-    std::int64_t* sums = sums_.data() + i * columns_;
-    for (Index j = 0; j < columns_; ++j)
+    const float* row = partial + (i - rows.begin) * stride;
+    std::int64_t* sums = sums_.data() + i * columns_ + columns.begin;
+    for (Index j = 0; j < count; ++j)
       sums[j] += static_cast<std::int64_t>(static_cast<double>(row[j]) * scale * column_scales[j]);
   }
 }

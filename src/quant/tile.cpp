@@ -3,6 +3,7 @@
 #include "gpfq/quant/tile.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "gpfq/base/error.hpp"
@@ -11,14 +12,17 @@
 namespace gpfq::quant {
 namespace {
 
-/// Visits a rows × columns matrix in squares whose lines stay in cache, whichever way it is stored.
+// Neurons and inputs that are turned at once: their lines stay in the first-level cache, and those of a neuron are read
+// or written together.
+constexpr Index strip_neurons = alignment_floats;
+constexpr Index strip_inputs = 64;
+
+/// Visits neurons × inputs in pieces of that size: visit(first neuron, neurons, first input, inputs).
 template <class Visit>
-void for_squares(Index rows, Index columns, Visit visit) {
-  constexpr Index side = 16;
-  for (Index i0 = 0; i0 < rows; i0 += side)
-    for (Index j0 = 0; j0 < columns; j0 += side)
-      for (Index i = i0; i < std::min(rows, i0 + side); ++i)
-        for (Index j = j0; j < std::min(columns, j0 + side); ++j) visit(i, j);
+void for_strips(Index neurons, Index inputs, Visit visit) {
+  for (Index j0 = 0; j0 < neurons; j0 += strip_neurons)
+    for (Index t0 = 0; t0 < inputs; t0 += strip_inputs)
+      visit(j0, std::min(strip_neurons, neurons - j0), t0, std::min(strip_inputs, inputs - t0));
 }
 
 }  // namespace
@@ -89,19 +93,52 @@ BlockOperands Tile::operands(Index count, const float* inverse_norm, const float
   return operands;
 }
 
-void Tile::copy_weights(Index first, Index count, float* W) const {
-  for_squares(neurons(), count, [&](Index j, Index t) { W[t * tile_width_ + j] = weights_[j * inputs_ + input_at(first + t)]; });
-}
-
-void Tile::copy_values(Index first, Index count, float* Q) const {
-  for_squares(neurons(), count, [&](Index j, Index t) {
-    Q[t * tile_width_ + j] = alphabet(j).value(codes_[j * inputs_ + input_at(first + t)]);
+/// What some inputs have in all neurons, in the order of the path. @param values  neurons × N row-major
+/// @param convert  (neuron, value)   @param at  count×n, the n neurons of an input contiguous
+template <class Value, class Convert, class Result>
+void Tile::gather_inputs(const Value* values, Index first, Index count, Convert convert, Result* at) const {
+  std::array<Value, strip_neurons * strip_inputs> piece;
+  for_strips(neurons(), count, [&](Index j0, Index rows, Index t0, Index columns) {
+    for (Index j = 0; j < rows; ++j) {
+      const Value* row = values + (j0 + j) * inputs_;
+      Value* copy = piece.data() + j * strip_inputs;
+      if (visit_.order.empty())
+        std::copy_n(row + first + t0, columns, copy);
+      else
+        for (Index t = 0; t < columns; ++t) copy[t] = row[input_at(first + t0 + t)];
+    }
+    for (Index t = 0; t < columns; ++t)
+      for (Index j = 0; j < rows; ++j)
+        at[(t0 + t) * tile_width_ + j0 + j] = convert(j0 + j, piece[static_cast<std::size_t>(j * strip_inputs + t)]);
   });
 }
 
+void Tile::copy_weights(Index first, Index count, float* W) const {
+  gather_inputs(weights_.data(), first, count, [](Index, float weight) { return weight; }, W);
+}
+
+void Tile::copy_codes(Index first, Index count, std::uint8_t* codes) const {
+  gather_inputs(codes_.data(), first, count, [](Index, std::uint8_t code) { return code; }, codes);
+}
+
+void Tile::copy_values(Index first, Index count, float* Q) const {
+  gather_inputs(codes_.data(), first, count, [&](Index j, std::uint8_t code) { return alphabet(j).value(code); }, Q);
+}
+
 void Tile::store_codes(Index first, Index count) {
-  for_squares(neurons(), count, [&](Index j, Index t) {
-    codes_[j * inputs_ + input_at(first + t)] = block_codes_[t * tile_width_ + j];
+  std::array<std::uint8_t, strip_neurons * strip_inputs> piece;
+  for_strips(neurons(), count, [&](Index j0, Index rows, Index t0, Index columns) {
+    for (Index t = 0; t < columns; ++t)
+      for (Index j = 0; j < rows; ++j)
+        piece[static_cast<std::size_t>(j * strip_inputs + t)] = block_codes_[(t0 + t) * tile_width_ + j0 + j];
+    for (Index j = 0; j < rows; ++j) {
+      const std::uint8_t* copy = piece.data() + j * strip_inputs;
+      std::uint8_t* row = codes_.data() + (j0 + j) * inputs_;
+      if (visit_.order.empty())
+        std::copy_n(copy, columns, row + first + t0);
+      else
+        for (Index t = 0; t < columns; ++t) row[input_at(first + t0 + t)] = copy[t];
+    }
   });
 }
 
@@ -130,9 +167,7 @@ Index Tile::refine(Index first, Index count, const float* G, const float* invers
                    const float* noise) {
   require(finished() && first + count <= inputs_, "Tile::refine: a finished tile and inputs that it has");
   copy_values(first, count, Q_.data());
-  for_squares(neurons(), count, [&](Index j, Index t) {
-    block_codes_[t * tile_width_ + j] = codes_[j * inputs_ + input_at(first + t)];
-  });
+  copy_codes(first, count, block_codes_.data());
   RefineOperands block;
   block.width = count;
   block.neurons = tile_width_;

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "gpfq/base/aligned_buffer.hpp"
+#include "gpfq/base/shard_plan.hpp"
 #include "gpfq/base/types.hpp"
 
 namespace gpfq::quant {
@@ -25,7 +26,9 @@ class FixedPointSum {
   void start(std::span<const int> row_exponents, std::span<const int> column_exponents);
   /// Adds a partial: rows × columns, row-major, row i at partial + i·stride. Entries must be finite and within
   /// the bound. Cost: about one conversion per entry.
-  void add(const float* partial, Index stride);
+  void add(const float* partial, Index stride) { add(partial, stride, {0, rows_}, {0, columns_}); }
+  /// The same for some rows and columns: `partial` begins with the first of them.
+  void add(const float* partial, Index stride, Range rows, Range columns);
   [[nodiscard]] double value(Index row, Index column) const {
     return static_cast<double>(sums_[row * columns_ + column]) * row_units_[row] * column_units_[column];
   }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "gpfq/base/aligned_buffer.hpp"
+#include "gpfq/base/shard_plan.hpp"
 #include "gpfq/quant/fixed_point_sum.hpp"
 #include "gpfq/quant/input_block.hpp"
 #include "gpfq/quant/tile.hpp"
@@ -63,8 +64,18 @@ class GramProducts {
 
   /// Bytes that an object of these extents holds at most.
   [[nodiscard]] static Index bytes(const GramExtent& extent);
+  /// Bytes of the partial product that each thread of add() works on.
+  [[nodiscard]] static Index partial_bytes(const GramExtent& extent);
 
  private:
+  /// Products of some columns of Xq (G) or X (C), s, with columns of Xq, t: one task of add().
+  struct Piece {
+    bool is_G;
+    Range left;   ///< s: whole panels
+    Range right;  ///< t
+  };
+  [[nodiscard]] static std::vector<Piece> pieces_of(const GramExtent& extent);
+  void add_piece(const Piece& piece, const float* Xq, const float* X, Index rows, Index stride);
   using Panels = std::vector<AlignedBuffer<float>>;
   [[nodiscard]] const float* from_diagonal(const Panels& panels, Index panel) const {
     return panels[static_cast<std::size_t>(panel)].data() +
@@ -73,6 +84,7 @@ class GramProducts {
   void reorder(const std::vector<Index>& order, Panels& panels) const;
 
   GramExtent extent_;
+  std::vector<Piece> pieces_;
   std::vector<FixedPointSum> G_sums_;
   std::vector<FixedPointSum> C_sums_;
   Panels G_;

@@ -85,6 +85,9 @@ class Tile {
   [[nodiscard]] BlockOperands operands(Index count, const float* inverse_norm, const float* P);
   void set_alphabet(Index neuron);
   [[nodiscard]] Index input_at(Index t) const { return visit_.order.empty() ? t : visit_.order[static_cast<std::size_t>(t)]; }
+  template <class Value, class Convert, class Result>
+  void gather_inputs(const Value* values, Index first, Index count, Convert convert, Result* at) const;
+  void copy_codes(Index first, Index count, std::uint8_t* codes) const;
   void store_codes(Index first, Index count);
   [[nodiscard]] std::size_t real_values() const { return static_cast<std::size_t>(neurons() * inputs_); }
 
