@@ -81,7 +81,7 @@ const Json& list_of_layers(const Json& model) {
 /// Every layer reads the one before it; InputLayers pass on what they get.
 void connect_sequential(ModelConfig& result) {
   for (std::size_t i = 0; i < result.layers.size(); ++i) {
-    result.uses.push_back({i, {static_cast<int>(i) - 1}});
+    result.uses.push_back({i, {static_cast<int>(i) - 1}, {}});
     static_assert(LayerUse::network_input == -1, "the first layer reads the network's input");
   }
   result.output = static_cast<int>(result.uses.size()) - 1;

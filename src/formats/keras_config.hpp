@@ -45,11 +45,18 @@ class LayerConfig {
   Json config_;
 };
 
+/// A constant beside the only value that Keras 3's operators read, as in x + 3.0.
+struct Operand {
+  std::optional<double> number;  ///< none for arrays
+  bool is_first = false;         ///< left of the operator
+};
+
 /// A layer applied to values; one that is shared is applied several times.
 struct LayerUse {
   static constexpr int network_input = -1;  ///< in place of a position
   std::size_t layer = 0;                    ///< in ModelConfig::layers
   std::vector<int> inputs;                  ///< positions of earlier uses, or network_input
+  std::optional<Operand> operand = {};
 };
 
 struct ModelConfig {

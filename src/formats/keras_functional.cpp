@@ -34,11 +34,15 @@ Reference to_reference(const Json& value, const std::string& of) {
   return {value[0].get<std::string>(), value[1].get<Index>()};
 }
 
+bool is_tensor(const Json& value) {
+  const Json* class_name = member(value, "class_name");
+  return class_name != nullptr && *class_name == "__keras_tensor__";
+}
+
 /// The tensors in a call's arguments, in order. Keras 3; JSON of limited depth.
 void collect_tensors(const Json& value, const std::string& of, std::vector<Reference>& found) {
   if (!value.is_structured()) return;
-  const Json* class_name = member(value, "class_name");
-  if (class_name != nullptr && *class_name == "__keras_tensor__") {
+  if (is_tensor(value)) {
     const Json* config = member(value, "config");
     const Json* history = config == nullptr ? nullptr : member(*config, "keras_history");
     if (history == nullptr) throw_input("'model_config': {} has a tensor without 'keras_history'", of);
@@ -65,6 +69,18 @@ std::vector<Reference> call_inputs(const Json& call, const std::string& of) {
   return inputs;
 }
 
+/// The constant beside the only tensor in a call's two arguments. Keras 3.
+std::optional<Operand> call_operand(const Json& call) {
+  const Json* args = member(call, "args");
+  if (args == nullptr || !args->is_array() || args->size() != 2) return std::nullopt;
+  const std::size_t constant = is_tensor(args->front()) ? 1 : 0;
+  const Json& value = (*args)[constant];
+  if (is_tensor(value) || !is_tensor((*args)[1 - constant])) return std::nullopt;
+  if (value.is_number()) return Operand{value.get<double>(), constant == 0};
+  const bool is_constant = value.is_object() || value.is_string();
+  return is_constant ? std::optional(Operand{std::nullopt, constant == 0}) : std::nullopt;
+}
+
 /// All calls of all layers, numbered; an InputLayer counts as one call that reads nothing.
 class Calls {
  public:
@@ -77,18 +93,19 @@ class Calls {
       if (calls != nullptr && !calls->is_array()) throw_input("'model_config': {} is {}", of, shown(*calls));
       const std::size_t before = uses_.size();
       if (calls != nullptr) {
-        for (const Json& call : *calls) add(i, call_inputs(call, of));
+        for (const Json& call : *calls) uses_.push_back({i, call_inputs(call, of), call_operand(call)});
       }
-      if (uses_.size() == before && model.layers[i].class_name() == "InputLayer") add(i, {});
+      if (uses_.size() == before && model.layers[i].class_name() == "InputLayer") uses_.push_back({i, {}, {}});
       count_[name] = uses_.size() - before;
     }
   }
 
   [[nodiscard]] std::size_t size() const { return uses_.size(); }
-  [[nodiscard]] std::size_t layer(std::size_t use) const { return uses_[use].first; }
+  [[nodiscard]] std::size_t layer(std::size_t use) const { return uses_[use].layer; }
+  [[nodiscard]] const std::optional<Operand>& operand(std::size_t use) const { return uses_[use].operand; }
   [[nodiscard]] std::vector<std::size_t> inputs(std::size_t use) const {
     std::vector<std::size_t> result;
-    for (const Reference& reference : uses_[use].second) result.push_back(resolve(reference));
+    for (const Reference& reference : uses_[use].inputs) result.push_back(resolve(reference));
     return result;
   }
   [[nodiscard]] std::size_t resolve(const Reference& reference) const {
@@ -104,9 +121,12 @@ class Calls {
   }
 
  private:
-  void add(std::size_t layer, std::vector<Reference> inputs) { uses_.emplace_back(layer, std::move(inputs)); }
-
-  std::vector<std::pair<std::size_t, std::vector<Reference>>> uses_;
+  struct Use {
+    std::size_t layer;
+    std::vector<Reference> inputs;
+    std::optional<Operand> operand;
+  };
+  std::vector<Use> uses_;
   std::unordered_map<std::string, std::size_t> first_;
   std::unordered_map<std::string, std::size_t> count_;
 };
@@ -160,7 +180,7 @@ std::size_t connect_functional(const Json& config, const Json& layers, ModelConf
     const std::size_t use = ready.top();
     ready.pop();
     if (use != input) {
-      LayerUse next{calls.layer(use), {}};
+      LayerUse next{calls.layer(use), {}, calls.operand(use)};
       for (const std::size_t from : calls.inputs(use)) next.inputs.push_back(position[from]);
       position[use] = static_cast<int>(result.uses.size());
       result.uses.push_back(std::move(next));

@@ -26,25 +26,27 @@ Shape input_shape(const ModelConfig& config, const WeightFile& weights) {
 }
 
 /// The layer's output; none where one of its inputs has no value.
-/// @throws Unsupported with what is to stand behind the layer's class.
+/// @throws Unsupported with what is to stand behind the layer's class, nothing where that says enough.
 std::optional<KerasValue> convert_layer(const LayerConfig& layer, const std::vector<std::optional<KerasValue>>& inputs,
-                                        const WeightFile& weights, ModelBuilder& builder) {
+                                        const std::optional<Operand>& operand, const WeightFile& weights,
+                                        ModelBuilder& builder) {
+  LayerCall call{layer, weights, builder, {}};
+  if (operand && inputs.size() == 1 && takes_numbers(layer.class_name())) {
+    if (!inputs.front()) return std::nullopt;
+    call.inputs = {*inputs.front()};
+    return convert_operator(call, *operand);
+  }
   const LayerRow* row = find_layer(layer.class_name());
   if (row == nullptr) throw Unsupported("");
   if (row->is_merge ? inputs.size() < 2 : inputs.size() != 1) {
     throw_input("layer '{}' ({}) reads {} values; expected {}", layer.name(), layer.class_name(), inputs.size(),
                 row->is_merge ? "two or more" : "one");
   }
-  LayerCall call{layer, weights, builder, {}};
   for (const std::optional<KerasValue>& input : inputs) {
     if (!input) return std::nullopt;
     call.inputs.push_back(*input);
   }
-  try {
-    return row->convert(call);
-  } catch (const Unsupported& reason) {
-    throw Unsupported(fmt::format(" {}", reason.what()));
-  }
+  return row->convert(call);
 }
 
 net::Model read_model(const std::filesystem::path& path) {
@@ -63,9 +65,10 @@ net::Model read_model(const std::filesystem::path& path) {
     std::vector<std::optional<KerasValue>> inputs;
     for (const int position : use.inputs) inputs.push_back(value_at(position));
     try {
-      values.push_back(convert_layer(layer, inputs, weights, builder));
+      values.push_back(convert_layer(layer, inputs, use.operand, weights, builder));
     } catch (const Unsupported& reason) {
-      unsupported.add(fmt::format("{}{}", layer.class_name(), reason.what()), layer.name());
+      const std::string what = reason.what();
+      unsupported.add(fmt::format("{}{}{}", layer.class_name(), what.empty() ? "" : " ", what), layer.name());
       values.emplace_back();
     }
   }

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <map>
 #include <optional>
+#include <set>
 #include <string_view>
 #include <utility>
 
@@ -125,7 +126,8 @@ KerasValue convert_dense(const LayerCall& call) {
 KerasValue channels_first(const LayerCall& call) {
   const std::vector<Index> axes = call.layer.integers("axis").value_or(std::vector<Index>{-1});
   const Index rank = static_cast<Index>(call.input_shape().size()) + 1;
-  const Index axis = axes.size() == 1 && axes.front() < 0 ? axes.front() + rank : axes.front();
+  if (axes.empty()) call.layer.fail("axis", "an axis");
+  const Index axis = axes.front() < 0 ? axes.front() + rank : axes.front();
   if (axes.size() == 1 && axis == 1) return {call.plain(call.input()), false};
   if (axes.size() == 1 && axis == 3 && rank == 4) return {call.turned(call.input()), true};
   throw Unsupported(fmt::format("on samples of {}", to_string(call.input_shape())));
@@ -277,6 +279,33 @@ KerasValue pass_on(const LayerCall& call) { return call.input(); }
 
 }  // namespace
 
+bool takes_numbers(const std::string& class_name) {
+  static const std::set<std::string_view> classes = {"Add", "Divide", "Multiply", "Subtract", "TrueDivide"};
+  return classes.count(class_name) != 0;
+}
+
+/// x + c, x − c, c − x, x c and x / c as scale · x + shift.
+KerasValue convert_operator(const LayerCall& call, const Operand& operand) {
+  const std::string& type = call.layer.class_name();
+  if (!operand.number) throw Unsupported("with a constant that is no number");
+  const bool divides = type == "Divide" || type == "TrueDivide";
+  if (divides && operand.is_first) throw Unsupported("of a number by computed values");
+  const double c = *operand.number;
+  const bool is_product = divides || type == "Multiply";
+  const double scale = divides ? 1 / c : is_product ? c : type == "Subtract" && operand.is_first ? -1 : 1;
+  const double shift = is_product ? 0 : type == "Subtract" && !operand.is_first ? -c : c;
+  const auto factor = static_cast<float>(scale);
+  const auto offset = static_cast<float>(shift);
+  if (!std::isfinite(factor) || !std::isfinite(offset))
+    throw_input("layer '{}' ({}) computes with {}; expected a number that float32 holds", call.layer.name(), type, c);
+  const Index channels = call.builder.shape(call.input().node).front();
+  Layer layer{.name = call.layer.name(),
+              .op = net::Op::batch_norm,
+              .attributes = {{"epsilon", {0.0}}},
+              .parameters = affine_parameters({factor}, {offset}, channels)};
+  return {call.builder.add(std::move(layer), {call.input().node}), call.input().is_turned};
+}
+
 const LayerRow* find_layer(const std::string& class_name) {
   static const std::map<std::string_view, LayerRow> table = {
       {"Activation", {convert_activation}},
@@ -311,6 +340,7 @@ const LayerRow* find_layer(const std::string& class_name) {
       {"SpatialDropout1D", {pass_on}},
       {"SpatialDropout2D", {pass_on}},
       {"SpatialDropout3D", {pass_on}},
+      {"Subtract", {convert_subtract, true}},
       {"ZeroPadding2D", {convert_zero_padding}},
   };
   const auto found = table.find(class_name);

@@ -51,6 +51,11 @@ struct LayerRow {
   bool is_merge = false;  ///< reads two or more values
 };
 
+/// True for the classes of Keras 3's operators, not layers, that a number may be an operand of.
+[[nodiscard]] bool takes_numbers(const std::string& class_name);
+/// Such an operator on a value and a number. @throws Unsupported.
+[[nodiscard]] KerasValue convert_operator(const LayerCall& call, const Operand& operand);
+
 /// The row of the layer table; null for classes that are not supported.
 [[nodiscard]] const LayerRow* find_layer(const std::string& class_name);
 
@@ -69,6 +74,7 @@ struct LayerRow {
 [[nodiscard]] KerasValue convert_zero_padding(const LayerCall& call);
 [[nodiscard]] KerasValue convert_add(const LayerCall& call);
 [[nodiscard]] KerasValue convert_multiply(const LayerCall& call);
+[[nodiscard]] KerasValue convert_subtract(const LayerCall& call);
 [[nodiscard]] KerasValue convert_concatenate(const LayerCall& call);
 
 }  // namespace gpfq::formats::keras_reader

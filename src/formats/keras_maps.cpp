@@ -223,6 +223,10 @@ KerasValue convert_zero_padding(const LayerCall& call) {
 
 KerasValue convert_add(const LayerCall& call) { return merge_by(call, net::Op::add); }
 KerasValue convert_multiply(const LayerCall& call) { return merge_by(call, net::Op::mul); }
+KerasValue convert_subtract(const LayerCall& call) {
+  if (call.inputs.size() > 2) throw Unsupported("of more than two values");
+  return merge_by(call, net::Op::sub);
+}
 
 KerasValue convert_concatenate(const LayerCall& call) {
   const Merged merge = merged(call);

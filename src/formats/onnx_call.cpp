@@ -80,7 +80,7 @@ std::optional<std::vector<Index>> Call::numbers(std::size_t i, std::string_view 
 double Call::number(std::size_t i) const {
   const Constant& from = constant(i);
   if (element_count(from.shape()) != 1) throw Unsupported(fmt::format("whose input {} is no single number", i));
-  return static_cast<double>(read_floats(file(), *from.tensor).front());
+  return static_cast<double>(TensorValues(file(), *from.tensor).first_value());
 }
 
 bool Call::is_only_reader_of_product(std::size_t i) const {

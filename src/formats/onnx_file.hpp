@@ -62,8 +62,13 @@ class TensorValues {
   [[nodiscard]] const Shape& shape() const { return shape_; }
   /// Converts elements first .. first+count−1 (row-major) to float32. @throws Error (input) where one is not finite.
   void read(Index first, Index count, float* out) const;
+  /// The first element, which may be infinite or not a number.
+  [[nodiscard]] float first_value() const;
 
  private:
+  /// @param count  at most conversion_batch
+  void read_batch(Index first, Index count, float* out) const;
+
   std::shared_ptr<const TensorBytes> bytes_;
   Shape shape_;
 };

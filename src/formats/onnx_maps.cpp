@@ -7,6 +7,8 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -152,7 +154,11 @@ Value convert_pad(const Call& call) {
     throw Unsupported(fmt::format("by [{}]", fmt::join(pads, ", ")));
   }
   const double value = call.has_input(2) ? call.number(2) : call.float_attribute("value", 0.0);
-  return Activation{add_padding(call.builder(), call.node().name(), input, pads, value)};
+  if (std::isnan(value)) throw Unsupported("with a value that is not a number");
+  // The largest float stands for infinity: to a MaxPool, before which it stands, both are below every value.
+  constexpr double largest = std::numeric_limits<float>::max();
+  return Activation{
+      add_padding(call.builder(), call.node().name(), input, pads, std::clamp(value, -largest, largest))};
 }
 
 Value convert_reduce_mean(const Call& call) {

@@ -189,10 +189,12 @@ Value convert_clip(const Call& call) {
   // Bounds are attributes before opset 11, then inputs; the largest floats stand for "none".
   constexpr double unbounded = std::numeric_limits<float>::max();
   const bool has_inputs = call.opset() >= 11;
-  const double low =
+  double low =
       has_inputs ? (call.has_input(1) ? call.number(1) : -unbounded) : call.float_attribute("min", -unbounded);
-  const double high =
+  double high =
       has_inputs ? (call.has_input(2) ? call.number(2) : unbounded) : call.float_attribute("max", unbounded);
+  low = std::max(low, -unbounded);  // infinity is none, too
+  high = std::min(high, unbounded);
   if (!(low <= high)) throw_input("node '{}' (Clip): min {} is above max {}", display_name(call.node()), low, high);
   Attributes attributes;
   if (low > -unbounded) attributes["min"] = {low};

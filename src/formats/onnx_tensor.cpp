@@ -245,13 +245,24 @@ TensorValues::TensorValues(const std::shared_ptr<const OnnxFile>& file, const on
   if (!is_floating(tensor)) throw_input("tensor '{}' holds integers; expected floating-point values", tensor.name());
 }
 
-void TensorValues::read(Index first, Index count, float* out) const {
+void TensorValues::read_batch(Index first, Index count, float* out) const {
   const Index step = size_of(bytes_->encoding);
   char buffer[conversion_batch * 8];
+  bytes_->read(first * step, count * step, buffer);
+  convert(bytes_->encoding, buffer, count, out);
+}
+
+float TensorValues::first_value() const {
+  require(element_count(shape_) > 0, "tensor without a value");
+  float value = 0;
+  read_batch(0, 1, &value);
+  return value;
+}
+
+void TensorValues::read(Index first, Index count, float* out) const {
   for (Index done = 0; done < count; done += conversion_batch) {
     const Index batch = std::min(conversion_batch, count - done);
-    bytes_->read((first + done) * step, batch * step, buffer);
-    convert(bytes_->encoding, buffer, batch, out + done);
+    read_batch(first + done, batch, out + done);
     require_finite({out + done, static_cast<std::size_t>(batch)}, first + done, shape_, bytes_->name,
                    bytes_->file->path.string());
   }

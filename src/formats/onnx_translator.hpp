@@ -54,7 +54,7 @@ class Call {
   [[nodiscard]] const Constant& constant(std::size_t i) const;
   /// Integers where input i is a constant or computed shape.
   [[nodiscard]] std::optional<Integers> integers(std::size_t i) const;
-  /// One floating-point constant number. @throws Unsupported.
+  /// One floating-point constant number, which may be infinite or not a number. @throws Unsupported.
   [[nodiscard]] double number(std::size_t i) const;
   /// Plain numbers, where a batch size makes no sense (indexes, axes). @throws Unsupported.
   [[nodiscard]] std::vector<Index> numbers(std::size_t i) const;

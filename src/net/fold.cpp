@@ -53,7 +53,14 @@ void fold_into(Model& model, const Node& norm, Node& layer) {
   }
   const std::string weight = layer.parameters.at("weight");
   model.tensors.at(weight) = scale_rows(model.tensors.at(weight), gain);
-  if (!layer.has_parameter("bias")) layer.parameters["bias"] = layer.name + ".bias";
+  if (!layer.has_parameter("bias")) {
+    const std::string name = layer.name + ".bias";
+    if (model.graph.tensors.count(name) != 0)
+      throw_input("model: tensor '{}' is in the way of a bias for layer '{}', expected no such tensor or "
+                  "'quantization.fold_batchnorm' false",
+                  name, layer.name);
+    layer.parameters["bias"] = name;
+  }
   const std::string& bias_name = layer.parameters.at("bias");
   const Shape shape{static_cast<Index>(bias.size())};
   model.tensors[bias_name] = make_source(shape, std::move(bias));

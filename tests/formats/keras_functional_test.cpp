@@ -97,6 +97,51 @@ TEST_F(KerasFunctional, SqueezeAndExcitation) {
   EXPECT_EQ(node_named(model, "gate").shape, (Shape{2, 1, 1}));
 }
 
+TEST_F(KerasFunctional, OperatorsOnAValueAndANumber) {
+  version = "3.3.0";
+  const auto result = [&](const std::string& type, const std::vector<std::string>& operands) {
+    const net::Model model = import_functional({plain(type, "op", operands)}, "op");
+    EXPECT_EQ(outline(model), "in 2 | op batch_norm 2");
+    return run(model, {4, -6});
+  };
+  EXPECT_EQ(result("Add", {"in", "#3.0"}), (Floats{7, -3}));
+  EXPECT_EQ(result("Add", {"#3", "in"}), (Floats{7, -3}));
+  EXPECT_EQ(result("Subtract", {"in", "#3.0"}), (Floats{1, -9}));
+  EXPECT_EQ(result("Subtract", {"#3.0", "in"}), (Floats{-1, 9}));
+  EXPECT_EQ(result("Multiply", {"in", "#0.5"}), (Floats{2, -3}));
+  EXPECT_EQ(result("Multiply", {"#0.5", "in"}), (Floats{2, -3}));
+  EXPECT_EQ(result("Divide", {"in", "#2"}), (Floats{2, -3}));
+  EXPECT_EQ(result("TrueDivide", {"in", "#2"}), (Floats{2, -3}));
+  // MobileNetV3's hard swish as its authors write it: x · relu6(x + 3) / 6.
+  const net::Model gate = import_functional(
+      {identity_conv("c", "in"), plain("Add", "add", {"c", "#3.0"}), plain("ReLU", "r", {"add"}, R"(, "max_value": 6)"),
+       plain("Multiply", "sixth", {"r", "#0.16666666666666666"}), plain("Multiply", "m", {"c", "sixth"})},
+      "m", "[null, 1, 1, 2]");
+  const Floats gated = run(gate, {-1, 4});
+  EXPECT_NEAR(gated[0], -1.0 / 3, 1e-6);
+  EXPECT_NEAR(gated[1], 4, 1e-6);
+  // Of two tensors.
+  EXPECT_EQ(run(import_functional({plain("ReLU", "r", {"in"}), plain("Subtract", "s", {"r", "in"})}, "s"), {4, -6}),
+            (Floats{0, 6}));
+}
+
+TEST_F(KerasFunctional, OperatorsThatAreUnsupportedAreNamedAtOnce) {
+  version = "3.3.0";
+  const std::string message = functional_error(
+      {plain("Divide", "a", {"#1", "in"}), plain("Add", "b", {"a", R"(#{"class_name": "__numpy__", "config": {}})"}),
+       plain("Add", "c", {"in", R"(#{"class_name": "__numpy__", "config": {}})"}), plain("Power", "d", {"c", "#2"}),
+       plain("ReLU", "e", {"d"}), plain("Add", "f", {"a", "b"}), plain("Add", "g", {"f", "e"}),
+       plain("Subtract", "h", {"in", "in", "in"}), plain("Add", "i", {"g", "h"})},
+      "i");
+  EXPECT_TRUE(mentions(message, "Divide of a number by computed values ('a')"));
+  EXPECT_TRUE(mentions(message, "Add with a constant that is no number ('c')"));
+  EXPECT_TRUE(mentions(message, "Power ('d')"));
+  EXPECT_TRUE(mentions(message, "Subtract of more than two values ('h')"));
+  EXPECT_FALSE(mentions(message, "'b'"));
+  EXPECT_TRUE(mentions(functional_error({plain("Divide", "d", {"in", "#0"})}, "d"), "layer 'd' (Divide) computes with 0"));
+  EXPECT_TRUE(mentions(functional_error({plain("Add", "d", {"in", "#1e300"})}, "d"), "layer 'd' (Add) computes with 1e+300"));
+}
+
 TEST_F(KerasFunctional, WhatIsUnsupportedIsNamedAtOnce) {
   const std::string message =
       functional_error({plain("LSTM", "l", {"in"}), plain("Sequential", "nested", {"in"}),

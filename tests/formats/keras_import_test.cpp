@@ -302,5 +302,33 @@ TEST_F(KerasImport, FilesThatAreNoModels) {
   EXPECT_TRUE(mentions(error_of({dense("d")}), "'keras_version' is 'x'"));
 }
 
+TEST_F(KerasImport, EmptyListsAreRefused) {
+  const TestLayer norm{"BatchNormalization", "n", R"(, "axis": [])",
+                       {{"gamma", {2}, {1, 1}}, {"beta", {2}, {0, 0}}, {"moving_mean", {2}, {0, 0}},
+                        {"moving_variance", {2}, {1, 1}}}};
+  EXPECT_TRUE(mentions(error_of({norm}), "layer 'n' (BatchNormalization): 'axis' is []; expected an axis"));
+  const std::string several = R"(, "scale": [1, 2], "axis": [])";
+  EXPECT_TRUE(mentions(error_of({{"Rescaling", "r", several}}), "layer 'r' (Rescaling): 'axis' is []"));
+  EXPECT_TRUE(mentions(error_of({{"Rescaling", "r", R"(, "scale": [])"}}), "layer 'r' (Rescaling): 'scale' is []"));
+  EXPECT_TRUE(mentions(error_of({{"Softmax", "s", R"(, "axis": [])"}}), "Softmax over another axis"));
+  EXPECT_TRUE(mentions(error_of({{"Permute", "p", R"(, "dims": [])"}}), "layer 'p' (Permute): 'dims' is []"));
+  EXPECT_TRUE(mentions(error_of({{"Reshape", "r", R"(, "target_shape": [])"}}), "'target_shape' is []"));
+  EXPECT_TRUE(mentions(error_of({{"Dense", "d", R"(, "units": [])"}}), "'units' is []"));
+  const auto on_maps = [&](const char* type, const char* key, const std::string& config) {
+    const std::string maps = "[null, 4, 4, 2]";
+    EXPECT_TRUE(mentions(error_of({{type, "l", config, {{"kernel", {1, 1, 2, 2}, {1, 0, 0, 1}}}}}, maps),
+                         fmt::format("layer 'l' ({}): '{}' is []", type, key)));
+  };
+  const std::string conv = R"(, "filters": 2, "kernel_size": 1, "use_bias": false)";
+  on_maps("Conv2D", "kernel_size", R"(, "filters": 2, "kernel_size": [])");
+  on_maps("Conv2D", "strides", conv + R"(, "strides": [])");
+  on_maps("Conv2D", "dilation_rate", conv + R"(, "dilation_rate": [])");
+  on_maps("Conv2D", "padding", conv + R"(, "padding": [])");
+  on_maps("Conv2D", "groups", conv + R"(, "groups": [])");
+  on_maps("MaxPooling2D", "pool_size", R"(, "pool_size": [])");
+  on_maps("AveragePooling2D", "strides", R"(, "pool_size": 2, "strides": [])");
+  on_maps("ZeroPadding2D", "padding", R"(, "padding": [])");
+}
+
 }  // namespace
 }  // namespace gpfq::formats

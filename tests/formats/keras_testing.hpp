@@ -96,8 +96,12 @@ class KerasTest : public ImportTest {
         layers);
   }
 
-  /// How this version writes a value, "layer" or "layer:call", that a layer of a functional model reads.
+  static bool is_constant(const std::string& value) { return value[0] == '#'; }
+
+  /// How this version writes a value, "layer" or "layer:call", that a layer of a functional model reads; "#" stands
+  /// before a constant's JSON.
   [[nodiscard]] std::string reference(const std::string& value) const {
+    if (is_constant(value)) return value.substr(1);
     const std::size_t colon = value.find(':');
     const std::string call = colon == std::string::npos ? "0" : value.substr(colon + 1);
     const std::string history = fmt::format(R"(["{}", {}, 0)", value.substr(0, colon), call);
@@ -111,8 +115,9 @@ class KerasTest : public ImportTest {
     std::string list;
     for (const std::string& value : values) list += (list.empty() ? "" : ", ") + reference(value);
     if (!is_keras3()) return fmt::format("[{}]", list);
+    const bool is_operator = std::any_of(values.begin(), values.end(), is_constant);
     return fmt::format(R"({{"args": [{}], "kwargs": {{"training": false, "mask": null}}}})",
-                       values.size() > 1 ? fmt::format("[{}]", list) : list);
+                       values.size() > 1 && !is_operator ? fmt::format("[{}]", list) : list);
   }
 
   /// A functional model whose input layer is "in".

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Operators of ONNX models one by one: what they become, with weights worked out by hand, and what
 // is said of those that cannot be read.
+#include <cmath>
 #include <functional>
+#include <limits>
+#include <map>
 
 #include "gpfq/base/error.hpp"
 #include "gpfq/formats/import.hpp"
@@ -218,6 +221,24 @@ TEST_F(OnnxImport, ClipBoundsAsAttributesAndAsInputs) {
   crossed.floats("high", {}, {0});
   crossed.node("Clip", {"x", "low", "high"}, "y");
   EXPECT_TRUE(mentions(error_of(crossed), "min 1 is above max 0"));
+}
+
+TEST_F(OnnxImport, InfiniteClipBoundsAreNone) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  const auto clip = [](float low, float high) {
+    OnnxModelWriter writer;
+    writer.floats("low", {}, {low});
+    writer.floats("high", {}, {high});
+    writer.node("Clip", {"x", "low", "high"}, "y");
+    return writer;
+  };
+  EXPECT_EQ(import(clip(-infinity, 6)).graph.node(1).attributes, (std::map<std::string, std::vector<double>>{{"max", {6}}}));
+  EXPECT_EQ(import(clip(0, infinity)).graph.node(1).attributes, (std::map<std::string, std::vector<double>>{{"min", {0}}}));
+  EXPECT_TRUE(import(clip(-infinity, infinity)).graph.node(1).attributes.empty());
+  EXPECT_TRUE(mentions(error_of(clip(-infinity, -infinity)), "is above max -inf"));
+  EXPECT_TRUE(mentions(error_of(clip(std::nanf(""), 1)), "node '/y' (Clip): min nan"));
+  const auto old = single("Clip", {-1, 2}, 9, [&](onnx::NodeProto& node) { set_float(node, "min", -infinity); });
+  EXPECT_TRUE(import(old).graph.node(1).attributes.empty());
 }
 
 TEST_F(OnnxImport, PReluWithOneSlope) {

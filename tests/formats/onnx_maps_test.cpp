@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Operators over feature maps in ONNX models: the paddings that they come to, worked out by hand,
 // and small networks run against values worked out by hand.
+#include <cmath>
 #include <functional>
+#include <limits>
 #include <numeric>
 
 #include "gpfq/formats/import.hpp"
@@ -266,6 +268,33 @@ TEST_F(OnnxMaps, PadInEveryOpset) {
   OnnxModelWriter reflected = later({0, 0, 1, 1, 0, 0, 1, 1}, {}, 13);
   set_text(*reflected.graph().mutable_node(0), "mode", "reflect");
   EXPECT_TRUE(mentions(error_of(reflected), "Pad in mode 'reflect'"));
+}
+
+TEST_F(OnnxMaps, PadByMinusInfinityBeforeAMaximum) {
+  for (const Index opset : {9, 13}) {
+    OnnxModelWriter writer({-1, 1, 2, 2}, opset);
+    const float infinity = std::numeric_limits<float>::infinity();
+    if (opset == 13) {
+      writer.integers("pads", {8}, {0, 0, 1, 1, 0, 0, 1, 1});
+      writer.floats("value", {}, {-infinity});
+      writer.node("Pad", {"x", "pads", "value"}, "padded");
+    } else {
+      onnx::NodeProto& pad = writer.node("Pad", {"x"}, "padded");
+      set_integers(pad, "pads", {0, 0, 1, 1, 0, 0, 1, 1});
+      set_float(pad, "value", -infinity);
+    }
+    onnx::NodeProto& pool = writer.node("MaxPool", {"padded"}, "y");
+    set_integers(pool, "kernel_shape", {2, 2});
+    set_integers(pool, "strides", {2, 2});
+    net::Model model = import(writer);
+    model.graph = net::graph_from_json(net::to_json(model.graph), "here");  // text knows no infinity
+    EXPECT_EQ(run(model, {-1, -2, -3, -4}), (Floats{-1, -2, -3, -4}));
+  }
+  OnnxModelWriter writer({-1, 1, 2, 2});
+  writer.integers("pads", {8}, {0, 0, 1, 1, 0, 0, 1, 1});
+  writer.floats("value", {}, {std::nanf("")});
+  writer.node("Pad", {"x", "pads", "value"}, "y");
+  EXPECT_TRUE(mentions(error_of(writer), "Pad with a value that is not a number ('/y')"));
 }
 
 TEST_F(OnnxMaps, SumsAndProductsOfSamples) {

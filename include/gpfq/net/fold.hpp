@@ -11,6 +11,7 @@ namespace gpfq::net {
 ///   W'_j = g_j W_j,  b'_j = g_j (b_j − mean_j) + shift_j,  g_j = scale_j / sqrt(variance_j + epsilon).
 /// The bias is made where there was none. Weights are scaled as they are read.
 /// @returns how many were folded; `model` is changed only where something was.
+/// @throws Error (input) where another tensor has the name of a bias that is made.
 int fold_batch_norms(Model& model);
 
 }  // namespace gpfq::net
