@@ -14,6 +14,7 @@
 #include <fstream>
 #include <memory>
 
+#include "gpfq/base/durable.hpp"
 #include "gpfq/base/error.hpp"
 
 namespace gpfq {
@@ -72,6 +73,7 @@ void write_file_atomically(const std::filesystem::path& path, const std::string&
     ::unlink(beside.c_str());
     throw_output("cannot write {}: {}", path.string(), std::strerror(code));
   }
+  sync_folder(path.parent_path());
 }
 
 std::string processor_set(int& count) {

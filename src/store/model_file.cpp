@@ -7,6 +7,7 @@
 #include <cmath>
 #include <system_error>
 
+#include "gpfq/base/durable.hpp"
 #include "gpfq/base/error.hpp"
 #include "store/dataset.hpp"
 
@@ -85,9 +86,7 @@ void write_model(const std::filesystem::path& path, const net::Model& model) {
       copy_tensor(file.id(), name, source, path.string());
     }
     hdf5::close(file, ErrorKind::output, "writing " + partial.string());
-    std::error_code code;
-    std::filesystem::rename(partial, path, code);
-    if (code) throw_output("cannot write {}: {}", path.string(), code.message());
+    rename_durably(partial, path);
   } catch (...) {
     std::error_code ignored;
     std::filesystem::remove(partial, ignored);

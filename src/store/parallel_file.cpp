@@ -4,6 +4,8 @@
 
 #include <exception>
 
+#include "gpfq/base/durable.hpp"
+
 namespace gpfq::store {
 
 ParallelFile::ParallelFile(const mpi::Communicator& comm, const std::filesystem::path& path, OpenMode mode)
@@ -20,6 +22,7 @@ ParallelFile::ParallelFile(const mpi::Communicator& comm, const std::filesystem:
   file_ = hdf5::Handle(file, H5Fclose);
   comm.agree([&] {
     if (!file_) throw_input("{} cannot be opened by all ranks: {}", path_.string(), hdf5::take_error_stack());
+    if (mode == OpenMode::create && comm.is_root()) sync_folder(path_.parent_path());  // a checkpoint may name it
   });
 }
 

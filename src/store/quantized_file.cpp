@@ -7,6 +7,7 @@
 #include <set>
 #include <system_error>
 
+#include "gpfq/base/durable.hpp"
 #include "store/dataset.hpp"
 
 namespace gpfq::store {
@@ -172,12 +173,10 @@ std::vector<float> QuantizedFile::read_steps(const std::string& name, Index firs
 }
 
 void QuantizedFile::finish() {
+  file_.flush(comm_);
   file_.close(comm_);
   comm_.agree([&] {
-    if (!comm_.is_root()) return;
-    std::error_code code;
-    std::filesystem::rename(partial_path_, path_, code);
-    if (code) throw_output("cannot rename {} to {}: {}", partial_path_.string(), path_.string(), code.message());
+    if (comm_.is_root()) rename_durably(partial_path_, path_);
   });
 }
 
