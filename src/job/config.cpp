@@ -13,6 +13,7 @@
 #include "gpfq/base/text.hpp"
 #include "job/config_layers.hpp"
 #include "job/config_values.hpp"
+#include "job/name_pattern.hpp"
 
 namespace gpfq::job {
 namespace {
@@ -147,7 +148,7 @@ void check_rule(const Json& rule, std::size_t index) {
     throw_input("{}\n  in {}", error.what(), where);
   }
   try {
-    static_cast<void>(std::regex(pattern));
+    static_cast<void>(name_pattern(pattern));
   } catch (const std::regex_error& error) {
     throw_input("config: '{}.match' is {}, which is not a regular expression: {}", where, rule.at("match").dump(),
                 error.what());
@@ -255,7 +256,7 @@ double LayerSettings::scale() const {
 LayerSettings Config::settings_for(const std::string& layer) const {
   LayerSettings settings = parse_settings(Json::parse(quantization), {}, "quantization.");
   for (const Rule& rule : rules)
-    if (std::regex_match(layer, std::regex(rule.match)))
+    if (std::regex_match(layer, name_pattern(rule.match)))
       settings = parse_settings(Json::parse(rule.settings), settings, "quantization.layers.");
   return settings;
 }

@@ -18,6 +18,7 @@
 #include "gpfq/quant/tile_path.hpp"
 #include "job/form_choice.hpp"
 #include "job/grid.hpp"
+#include "job/name_pattern.hpp"
 
 namespace gpfq::job {
 namespace {
@@ -57,7 +58,7 @@ Index choose_tile_width(const LayerPlan& plan) {
 
 void check_rules(const net::Graph& graph, const Config& config) {
   for (const Config::Rule& rule : config.rules) {
-    const std::regex pattern(rule.match);
+    const std::regex pattern = name_pattern(rule.match);
     std::string names;
     bool matches = false;
     for (const net::Node& node : graph.nodes) {

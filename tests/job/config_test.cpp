@@ -181,6 +181,14 @@ TEST(Config, LastMatchingRuleWinsKeyByKey) {
   EXPECT_EQ(config.settings_for("my_fc1").levels, 4);
 }
 
+TEST(Config, PatternsThatTryAllWaysEnd) {
+  // As many ways as there are partitions of 1000 letters.
+  const Config config = parse_quantization({{"layers", {{{"match", "(a*)*b"}, {"levels", 16}}, {{"match", "(a|aa)*"}, {"levels", 8}}}}});
+  EXPECT_EQ(config.settings_for(std::string(1000, 'a')).levels, 8);
+  EXPECT_EQ(config.settings_for(std::string(1000, 'a') + "b").levels, 16);
+  EXPECT_TRUE(mentions(quantization_refusal({{"layers", {{{"match", "(a)\\1"}, {"levels", 16}}}}}), "back-reference"));
+}
+
 TEST(ConfigErrors, UnknownKeysNameTheNearest) {
   EXPECT_TRUE(mentions(refusal(minimal({{"modle", "x"}})), "unknown key 'modle'; did you mean 'model'?"));
   EXPECT_TRUE(mentions(refusal(minimal({{"calibration", {{"sampels", 3}}}})),
