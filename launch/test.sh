@@ -20,7 +20,7 @@ hosts_needs=( # tests labelled hosts: several hosts in network namespaces
 
 # Labels left out: without --with-cluster, and of the pass with sanitizers (many ranks add time, not paths).
 cluster_labels='^(slurm|hosts|long|campaign)$'
-unsanitized_labels='^(install|data|slurm|hosts|long|campaign|faults|fuzz|bench.*|ranks([3-9]|[1-9][0-9]+))$'
+unsanitized_labels='^(install|data|slurm|hosts|long|campaign|faults|fuzz_hdf5|bench.*|ranks([3-9]|[1-9][0-9]+))$'
 
 build_dir=build
 with_cluster=false
@@ -115,7 +115,7 @@ run_sanitized() {
   configure "$dir" Debug '-DCMAKE_CXX_FLAGS_DEBUG=-Og -g1' \
     -DGPFQ_TESTS=ON -DGPFQ_BENCHMARKS=OFF -DGPFQ_SANITIZE=address,undefined
   build "$dir"
-  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
+  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 GPFQ_FUZZ_COUNT=100 \
     run_tests "$dir" "$unsanitized_labels"
 }
 
