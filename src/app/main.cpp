@@ -14,6 +14,7 @@
 #include <exception>
 #include <filesystem>
 #include <functional>
+#include <new>
 #include <string>
 
 #include "app/commands.hpp"
@@ -154,6 +155,8 @@ int run_with_ranks(const Request& request, const gpfq::mpi::Communicator& comm) 
     return exit_code(error);
   } catch (const gpfq::Error& error) {
     return end_all(comm, error.what(), exit_code(error));
+  } catch (const std::bad_alloc&) {
+    return end_all(comm, "out of memory", exit_fault);
   } catch (const std::exception& error) {
     return end_all(comm, error.what(), exit_fault);
   }
@@ -170,12 +173,12 @@ int main(int argc, char** argv) {
   gpfq::app::ParseResult parsed = gpfq::app::parse_command_line(argc, argv);
   if (parsed.exit_code >= 0) return end_before_work(parsed, argc, argv);
   if (!gpfq::app::needs_ranks(parsed.request.command)) return run_alone(parsed.request);
+  gpfq::catch_stop_requests();  // a launcher may hand one on from here on
   if (const std::string crash = try_model(parsed.request); !crash.empty()) {
     parsed.text = crash;
     parsed.exit_code = exit_input;
     return end_before_work(parsed, argc, argv);
   }
-  gpfq::catch_stop_requests();
   try {
     int code = 0;
     {

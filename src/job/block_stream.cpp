@@ -44,7 +44,7 @@ StreamRanks::StreamRanks(const mpi::Communicator& comm, const RankGrid& grid, in
 
 BlockStream::BlockStream(const mpi::Communicator& comm, const StreamRanks& ranks, const LayerRows& rows,
                          const quant::PathShape& shape, std::string layer, const StreamOptions& options)
-    : step_(ranks.row.size() > 1 || (options.exchange && ranks.nodes > 1) ? comm : ranks.node),
+    : comm_(comm),
       ranks_(ranks),
       rows_(rows),
       shape_(shape),
@@ -113,7 +113,7 @@ void BlockStream::exchange_shares(quant::InputBlock& block) {
 
 void BlockStream::check_usable(const quant::InputBlock& block, Index first) const {
   if (block.is_usable()) return;  // the same on all ranks
-  step_.agree([&] {
+  comm_.agree([&] {
     if (const auto found = block.find_unusable())
       throw_input("layer '{}': input {} is not usable at sample {}: expected finite activations below 1e15", layer_,
                   first + found->second, rows_.sample_of(found->first));
@@ -127,7 +127,7 @@ const quant::InputBlock& BlockStream::block(Index index, RankReport& report) {
     if (window_.is_shared()) ranks_.node.barrier();  // nobody works on what is overwritten now
     start_reading(index, std::launch::deferred);
   }
-  step_.agree([&] { reading_.get(); });
+  comm_.agree([&] { reading_.get(); });
   window_.synchronize();
   if (options_.exchange) exchange_shares(slot(index));
   if (ahead && index + 1 < block_count()) start_reading(index + 1, std::launch::async);

@@ -70,7 +70,7 @@ class BlockStream {
   void exchange_shares(quant::InputBlock& block);
   void check_usable(const quant::InputBlock& block, Index first) const;
 
-  const mpi::Communicator& step_;  ///< the ranks that must stay in step with this one
+  const mpi::Communicator& comm_;  ///< all ranks stay in step, so that a failure is everybody's
   const StreamRanks& ranks_;
   const LayerRows& rows_;
   quant::PathShape shape_;

@@ -7,6 +7,7 @@
 #include <boost/archive/impl/archive_serializer_map.ipp>
 #include <boost/archive/impl/basic_binary_iarchive.ipp>
 #include <boost/archive/impl/basic_binary_iprimitive.ipp>
+#include <algorithm>
 #include <charconv>
 #include <ctime>
 #include <fstream>
@@ -14,6 +15,7 @@
 #include <system_error>
 
 #include "gpfq/base/digest.hpp"
+#include "gpfq/base/durable.hpp"
 #include "gpfq/base/error.hpp"
 #include "gpfq/base/system.hpp"
 #include "gpfq/base/text.hpp"
@@ -65,6 +67,28 @@ void check_names(const Checkpoint& checkpoint) {
 std::filesystem::path checkpoint_folder(const std::filesystem::path& output) { return output / "checkpoint"; }
 std::filesystem::path manifest_of(const std::filesystem::path& output) { return checkpoint_folder(output) / "job.ckpt"; }
 
+std::vector<Index> missing_from(const std::map<Index, Index>& done, Index count) {
+  std::vector<Index> missing;
+  for (Index item = 0; item < count; ++item) {
+    const auto after = done.upper_bound(item);
+    if (after == done.begin() || std::prev(after)->second <= item) missing.push_back(item);
+  }
+  return missing;
+}
+
+void add_runs(const std::vector<std::map<Index, Index>>& ranks, std::map<Index, Index>& done) {
+  for (const std::map<Index, Index>& runs : ranks) done.insert(runs.begin(), runs.end());
+  for (auto run = done.begin(); run != done.end();) {  // runs that adjoin become one
+    const auto next = std::next(run);
+    if (next != done.end() && next->first <= run->second) {
+      run->second = std::max(run->second, next->second);
+      done.erase(next);
+    } else {
+      run = next;
+    }
+  }
+}
+
 std::string pack_checkpoint(const Checkpoint& checkpoint) {
   std::ostringstream stream;
   boost::archive::binary_oarchive(stream, boost::archive::no_header) << checkpoint;
@@ -98,6 +122,7 @@ void write_checkpoint(const std::filesystem::path& output, const Checkpoint& che
   std::error_code code;
   std::filesystem::create_directories(checkpoint_folder(output), code);
   if (code) throw_output("cannot make {}: {}", checkpoint_folder(output).string(), code.message());
+  sync_folder(output);  // the result's name and the folder's
   write_file_atomically(manifest_of(output), pack_checkpoint(checkpoint));
 }
 
@@ -136,6 +161,10 @@ std::string describe(const Checkpoint& checkpoint) {
     if (!progress.tiles.empty()) text += fmt::format(", at input {}", progress.tiles.front().state.next_input);
     text += '\n';
   }
+  Index evaluated = 0;
+  for (const EvaluationRecord& record : checkpoint.evaluations)
+    for (const auto& [begin, end] : record.done) evaluated += end - begin;
+  if (evaluated > 0) text += fmt::format("  {} units of samples evaluated, of three networks\n", evaluated);
   text += fmt::format("  {} stored tensors, {} state files\n", checkpoint.tensors.size(), checkpoint.states.size());
   for (const auto& [name, value] : checkpoint.fingerprint) text += fmt::format("  {}: {}\n", name, value);
   return text;

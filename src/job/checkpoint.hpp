@@ -141,6 +141,18 @@ struct LayerProgress {
   }
 };
 
+/// How far the evaluation of one of the networks is.
+struct EvaluationRecord {
+  std::array<std::int64_t, 3> counts{};  ///< right, among the first five, without a usable score
+  Index first_unusable = -1;             ///< sample of the last of these, the first of its kind
+  std::map<Index, Index> done;           ///< units of samples: begin and end of runs that are counted
+
+  template <class Archive>
+  void serialize(Archive& archive, unsigned /*version*/) {
+    archive& counts[0] & counts[1] & counts[2] & first_unusable& done;
+  }
+};
+
 /// Everything.
 struct Checkpoint {
   Fingerprint fingerprint;
@@ -155,15 +167,23 @@ struct Checkpoint {
   double seconds = 0;
   std::int64_t time = 0;  ///< when it was written, seconds since 1970
   Index scratch_peak_bytes = 0;
+  std::string evaluation;  ///< what the records below are of
+  std::array<EvaluationRecord, 3> evaluations;  ///< analog, quantized, msq
 
   template <class Archive>
   void serialize(Archive& archive, unsigned /*version*/) {
-    archive& fingerprint& result& layers& tensors& progress& states& serial& restarts& ranks& seconds& time& scratch_peak_bytes;
+    archive& fingerprint& result& layers& tensors& progress& states& serial& restarts& ranks& seconds& time& scratch_peak_bytes&
+        evaluation& evaluations[0] & evaluations[1] & evaluations[2];
   }
 };
 
+/// Numbers below `count` that are not in the runs `done`, in order.
+[[nodiscard]] std::vector<Index> missing_from(const std::map<Index, Index>& done, Index count);
+/// Puts runs of the ranks with those that are done; runs that adjoin become one.
+void add_runs(const std::vector<std::map<Index, Index>>& ranks, std::map<Index, Index>& done);
+
 /// Version of these structures; another one is refused.
-inline constexpr int checkpoint_version = 2;
+inline constexpr int checkpoint_version = 3;
 
 [[nodiscard]] std::filesystem::path checkpoint_folder(const std::filesystem::path& output);
 [[nodiscard]] std::filesystem::path manifest_of(const std::filesystem::path& output);

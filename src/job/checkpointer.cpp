@@ -7,6 +7,7 @@
 #include <system_error>
 #include <utility>
 
+#include "gpfq/base/durable.hpp"
 #include "gpfq/base/stop_request.hpp"
 
 namespace gpfq::job {
@@ -14,10 +15,10 @@ namespace gpfq::job {
 Checkpointer::Checkpointer(const mpi::Communicator& comm, std::filesystem::path output, double interval)
     : comm_(comm), output_(std::move(output)), interval_(interval) {}
 
-bool Checkpointer::is_due() const {
+bool Checkpointer::is_due(double share) const {
   constexpr Index save_now = 1;
   constexpr Index stop_now = 2;
-  const bool late = comm_.is_root() && since_start_.seconds() - last_save_ >= interval_;
+  const bool late = comm_.is_root() && since_start_.seconds() - last_save_ >= share * interval_;
   const Index wish = comm_.max(stop_requested() ? stop_now : late ? save_now : Index{0});
   stop_ = wish == stop_now;
   began_ = since_start_.seconds();
@@ -60,6 +61,7 @@ void Checkpointer::make_folder() const {
     std::error_code code;
     std::filesystem::create_directories(checkpoint_folder(output_), code);
     if (code) throw_output("cannot make {}: {}", checkpoint_folder(output_).string(), code.message());
+    sync_folder(output_);
   });
 }
 

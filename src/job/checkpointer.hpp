@@ -23,7 +23,8 @@ class Checkpointer {
   [[nodiscard]] const Checkpoint& state() const { return state_; }
 
   /// True, on all ranks alike, when it is time for a checkpoint or a stop was asked for. Collective.
-  [[nodiscard]] bool is_due() const;
+  /// @param share  of the time between checkpoints that must have passed: less than 1 where work is about to be lost
+  [[nodiscard]] bool is_due(double share = 1) const;
   /// Writes the manifest, then removes state files that it no longer names and does what was put off. Collective.
   void save();
   /// Throws Error (stopped) on all ranks when a stop was asked for at the last is_due(). To be called after save(). Collective.

@@ -4,6 +4,7 @@
 
 #include "gpfq/job/plan.hpp"
 #include "gpfq/mpi/communicator.hpp"
+#include "job/checkpointer.hpp"
 #include "job/samples.hpp"
 
 namespace gpfq::job {
@@ -13,6 +14,8 @@ struct Accuracy {
   Index top1 = 0;
   Index top5 = 0;
   Index samples = 0;
+  Index unusable = 0;         ///< samples with a score that is not a number
+  Index first_unusable = -1;  ///< ... and the first of them
   [[nodiscard]] double top1_fraction() const { return samples == 0 ? 0 : static_cast<double>(top1) / static_cast<double>(samples); }
   [[nodiscard]] double top5_fraction() const { return samples == 0 ? 0 : static_cast<double>(top5) / static_cast<double>(samples); }
 };
@@ -23,10 +26,21 @@ struct EvaluationData {
   const std::vector<Index>& labels;
 };
 
+/// Where an evaluation's progress is kept, so that a job that is stopped in the middle goes on from there.
+struct EvaluationKeeper {
+  Checkpointer& checkpointer;
+  std::size_t network;  ///< of Checkpoint::evaluations
+};
+
 /// Runs the network on all samples. A class counts as ahead of the label's when its score is larger, or equal with a
-/// smaller index; a label whose score is not a number counts as wrong. Collective.
+/// smaller index; a sample with a score that is not a number counts as wrong. Collective.
+/// @param keeper  looked at between two waves of samples: checkpoints, and stops on request; none: nothing is kept
 /// @throws Error (input) when a label is not a class of the network.
 [[nodiscard]] Accuracy evaluate(const mpi::Communicator& comm, const net::Graph& graph, const JobPlan& plan,
-                                const Config& config, const net::Parameters& parameters, const EvaluationData& data);
+                                const Config& config, const net::Parameters& parameters, const EvaluationData& data,
+                                const EvaluationKeeper* keeper = nullptr);
+
+/// "3 samples have scores that are not numbers ..., the first is sample 12"; empty where there are none.
+[[nodiscard]] std::string unusable_text(const net::Graph& graph, const Accuracy& accuracy);
 
 }  // namespace gpfq::job

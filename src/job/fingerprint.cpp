@@ -81,6 +81,12 @@ Fingerprint fingerprint_of(const Config& config, const std::set<std::filesystem:
   return parts;
 }
 
+std::string evaluation_text(const Config& config) {
+  if (!config.evaluation) return "";
+  const Json flat = Json::parse(config.text, nullptr, true, true).at("evaluation");
+  return flat.dump() + " " + file_text(config.evaluation->file);
+}
+
 std::string differences(const Fingerprint& then, const Fingerprint& now) {
   std::string lines;
   const auto value = [](const Fingerprint& parts, const std::string& name) {

@@ -18,6 +18,9 @@ using Fingerprint = std::map<std::string, std::string>;
 /// @param model_files  that hold weights beside config.model @throws Error (input)
 [[nodiscard]] Fingerprint fingerprint_of(const Config& config, const std::set<std::filesystem::path>& model_files);
 
+/// What an evaluation's counts depend on beside that: its keys and its data; empty without one. Reads files.
+[[nodiscard]] std::string evaluation_text(const Config& config);
+
 /// "" when equal, else one line per difference.
 [[nodiscard]] std::string differences(const Fingerprint& then, const Fingerprint& now);
 

@@ -2,6 +2,8 @@
 #include "job/gram_rows.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "gpfq/base/parallel.hpp"
 #include "gpfq/base/system.hpp"
@@ -55,7 +57,42 @@ void add_chunk(const LayerTask& task, const LayerRows& rows, const LayerRows::Wi
   parallel_for(layer.problems, threads, [&](Index problem) { add(problem, 1); });
 }
 
+/// A value that products in single precision are not safe with.
+struct LargeInput {
+  Index sample = std::numeric_limits<Index>::max();
+  Index channel = 0;
+  float value = 0;
+};
+
+void find_large(const net::Batch& batch, Index first_sample, LargeInput& found) {
+  const Index size = batch.sample_size();
+  for (Index i = 0; i < batch.values.size() && first_sample + i / size < found.sample; ++i)
+    if (!(std::abs(batch.values[i]) <= largest_usable_input))
+      found = {first_sample + i / size, i % size / (size / batch.shape.front()), batch.values[i]};
+}
+
 }  // namespace
+
+void refuse_large_inputs(const LayerTask& task, const LayerRows& rows, Index window_chunks,
+                         const std::vector<double>& quantized_bounds, const std::vector<double>& analog_bounds) {
+  const auto is_small = [](double bound) { return bound <= largest_usable_input; };
+  if (std::ranges::all_of(quantized_bounds, is_small) && std::ranges::all_of(analog_bounds, is_small)) return;
+  LargeInput found;
+  task.comm.agree([&] {
+    const Range mine = ShardPlan(task.layer.path.chunk_total(), 1, task.comm.size()).pieces_of(task.comm.rank());
+    for (Index begin = mine.begin; begin < mine.end; begin += window_chunks) {
+      const LayerRows::Window window = rows.read_window({begin, std::min(mine.end, begin + window_chunks)});
+      find_large(window.analog, window.first_sample, found);
+      find_large(window.quantized, window.first_sample, found);
+    }
+  });
+  const Index first = -task.comm.max(-found.sample);
+  task.comm.agree([&] {
+    if (found.sample == first)
+      throw_input("layer '{}': its inputs reach {:g} at sample {}, channel {}: expected finite activations below 1e15",
+                  task.layer.name, found.value, found.sample, found.channel);
+  });
+}
 
 Products start_products(const LayerTask& task, const LayerRows& rows, const std::vector<double>& quantized_bounds,
                         const std::vector<double>& analog_bounds) {
@@ -68,9 +105,6 @@ Products start_products(const LayerTask& task, const LayerRows& rows, const std:
       const auto channel = static_cast<std::size_t>(rows.channel_of(problem, t));
       quantized.push_back(quantized_bounds[channel]);
       analog.push_back(analog_bounds[channel]);
-      if (std::max(quantized.back(), analog.back()) > largest_usable_input)
-        throw_input("layer '{}': channel {} of its inputs reaches {:g}, expected finite activations below 1e15",
-                    layer.name, channel, std::max(quantized.back(), analog.back()));
     }
     products.emplace_back(layer.gram_extent());
     products.back().start(quantized, analog, layer.path.samples);

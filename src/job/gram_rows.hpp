@@ -12,8 +12,13 @@ namespace gpfq::job {
 /// Products of all problems of a layer.
 using Products = std::vector<quant::GramProducts>;
 
+/// Does nothing where the bounds are safe; else looks for the first sample that is not. Collective.
+/// @param window_chunks  that are read at once   @param quantized_bounds, analog_bounds  as quantize_by_gram()'s
+/// @throws Error (input) naming layer, sample and channel
+void refuse_large_inputs(const LayerTask& task, const LayerRows& rows, Index window_chunks,
+                         const std::vector<double>& quantized_bounds, const std::vector<double>& analog_bounds);
+
 /// Empty sums. @param quantized_bounds, analog_bounds  max|x| per channel (feature) of the layer's inputs
-/// @throws Error (input) naming layer and channel whose inputs are not finite or too large
 [[nodiscard]] Products start_products(const LayerTask& task, const LayerRows& rows,
                                       const std::vector<double>& quantized_bounds,
                                       const std::vector<double>& analog_bounds);

@@ -42,19 +42,6 @@ std::vector<std::string> digests_of(Products& products) {
   return digests;
 }
 
-void add_runs(const std::vector<std::map<Index, Index>>& ranks, std::map<Index, Index>& done) {
-  for (const std::map<Index, Index>& runs : ranks) done.insert(runs.begin(), runs.end());
-  for (auto run = done.begin(); run != done.end();) {  // runs that adjoin become one
-    const auto next = std::next(run);
-    if (next != done.end() && next->first <= run->second) {
-      run->second = std::max(run->second, next->second);
-      done.erase(next);
-    } else {
-      run = next;
-    }
-  }
-}
-
 /// Root's manifest gets what the ranks report, then goes to disk.
 void save(const LayerTask& task, const RankReport& report, const std::function<void(Checkpoint&)>& change) {
   const std::vector<RankReport> reports = task.comm.gather(so_far(task, report));
@@ -68,15 +55,6 @@ void save(const LayerTask& task, const RankReport& report, const std::function<v
 }
 
 }  // namespace
-
-std::vector<Index> missing_chunks(const SumsRecord& sums, Index count) {
-  std::vector<Index> missing;
-  for (Index chunk = 0; chunk < count; ++chunk) {
-    const auto after = sums.done.upper_bound(chunk);
-    if (after == sums.done.begin() || std::prev(after)->second <= chunk) missing.push_back(chunk);
-  }
-  return missing;
-}
 
 void restore_sums(const LayerTask& task, Products& products) {
   const Checkpointer& checkpointer = task.checkpointer;

@@ -11,9 +11,6 @@
 
 namespace gpfq::job {
 
-/// Chunks of rows below `count` that are not in the sums, in order.
-[[nodiscard]] std::vector<Index> missing_chunks(const SumsRecord& sums, Index count);
-
 /// Brings sums that an earlier run kept to root's. Collective. @throws Error (input) naming a file that is missing or damaged
 void restore_sums(const LayerTask& task, Products& products);
 

@@ -18,6 +18,9 @@
 namespace gpfq::job {
 namespace {
 
+// Sums that took less than this share of the time between checkpoints are not kept for their own sake.
+constexpr double lost_share = 0.05;
+
 /// What is the same for all tiles of a problem.
 struct Problem {
   const quant::GramProducts& products;
@@ -95,7 +98,7 @@ class GramRun {
   void search();
   void run_tiles();
   void run_wave(Range wave, TileRows& shared_rows);
-  void pause_if_due(const std::function<void()>& save);
+  void pause_if_due(const std::function<void()>& save, double share = 1);
   void for_steps(Index steps, const std::function<void(Index)>& step, const std::function<void()>& save);
   [[nodiscard]] std::vector<Index> tiles_without(const std::vector<Index>& done) const;
   [[nodiscard]] std::vector<float> weights_of(const TileBox& box, TileRows& shared_rows);
@@ -111,6 +114,7 @@ class GramRun {
 };
 
 void GramRun::run(const std::vector<double>& quantized_bounds, const std::vector<double>& analog_bounds) {
+  refuse_large_inputs(task_, rows_, shares_.window_chunks, quantized_bounds, analog_bounds);
   task_.comm.agree([&] { products_ = start_products(task_, rows_, quantized_bounds, analog_bounds); });
   restore_sums(task_, products_);
   add_rows();
@@ -120,8 +124,8 @@ void GramRun::run(const std::vector<double>& quantized_bounds, const std::vector
   run_tiles();
 }
 
-void GramRun::pause_if_due(const std::function<void()>& save) {
-  if (!task_.checkpointer.is_due()) return;
+void GramRun::pause_if_due(const std::function<void()>& save, double share) {
+  if (!task_.checkpointer.is_due(share)) return;
   const Stopwatch saving;
   save();
   report_.seconds["checkpoint"] += saving.seconds();
@@ -140,7 +144,7 @@ void GramRun::for_steps(Index steps, const std::function<void(Index)>& step, con
 }
 
 void GramRun::add_rows() {
-  const std::vector<Index> missing = missing_chunks(resumed_.sums, task_.layer.path.chunk_total());
+  const std::vector<Index> missing = missing_from(resumed_.sums.done, task_.layer.path.chunk_total());
   const std::vector<Range> windows = runs_of(share_of(missing, task_.comm.rank(), task_.comm.size()), shares_.window_chunks);
   std::map<Index, Index> added;
   const auto save = [&] { save_sums(task_, products_, added, report_); };
@@ -151,7 +155,8 @@ void GramRun::add_rows() {
     if (index == 0) report_.proportional_memory = proportional_memory_bytes();
   };
   for_steps(static_cast<Index>(windows.size()), add, save);
-  if (!missing.empty()) pause_if_due(save);
+  // What is not kept now is lost to every later checkpoint of the layer.
+  if (task_.comm.max(static_cast<Index>(added.size())) > 0) pause_if_due(save, lost_share);
 }
 
 void GramRun::finish_sums() {
@@ -174,16 +179,37 @@ void GramRun::solve_problems() {
     std::vector<Index> order;
     if (task_.layer.orders_by_activation) order = product.order_by_norm();
     problems_.push_back({product, std::move(order), {}});
-    if (task_.layer.diffuses) problems_.back().factor = make_factor(task_, product);
+    if (!task_.layer.diffuses) continue;
+    problems_.back().factor = make_factor(task_, product);
+    pause_if_due([&] { save_gram_tiles(task_, known_, report_); });
   }
   if (task_.layer.diffuses) report_.seconds["factor"] += factoring.seconds();
 }
 
-/// Those that are left, in order. What several problems share is not taken apart: such layers have small ones.
+bool covers(const TileReport& report, const TileBox& box) {
+  const auto holds = [](Index outer, Index outer_count, Index inner, Index inner_count) {
+    return outer <= inner && inner + inner_count <= outer + outer_count;
+  };
+  return holds(report.first_neuron, report.neurons, box.first_neuron, box.neurons) &&
+         holds(report.first_input, report.inputs, box.first_input, box.inputs);
+}
+
+/// Tiles whose codes are reported, several in one box where they adjoin.
+std::vector<Index> reported_tiles(const LayerPlan& layer, const std::vector<TileReport>& reports) {
+  std::vector<Index> tiles;
+  if (reports.empty()) return tiles;
+  for (Index tile = 0; tile < layer.tile_count(); ++tile) {
+    const TileBox box = tile_box(layer, tile);
+    if (std::ranges::any_of(reports, [&](const TileReport& report) { return covers(report, box); })) tiles.push_back(tile);
+  }
+  return tiles;
+}
+
+/// Those that are left, in order.
 std::vector<Index> GramRun::tiles_without(const std::vector<Index>& done) const {
   std::vector<Index> tiles;
   for (Index tile = 0; tile < task_.layer.tile_count(); ++tile)
-    if (std::find(done.begin(), done.end(), tile) == done.end()) tiles.push_back(tile);
+    if (!std::binary_search(done.begin(), done.end(), tile)) tiles.push_back(tile);
   return tiles;
 }
 
@@ -204,6 +230,7 @@ void GramRun::search() {
     const Index channels = layer.channelwise ? layer.problems / layer.groups : 1;
     CandidateScores scores(channels, layer.neurons, candidates);
     if (!known_.scores.empty()) scores.restore(known_.scores);
+    std::ranges::sort(known_.scored);
     const std::vector<Index> left = tiles_without(known_.scored);
     const std::span<const Index> mine = share_of(left, task_.comm.rank(), task_.comm.size());
     TileRows shared_rows(task_, report_);
@@ -244,13 +271,12 @@ void GramRun::search() {
 }
 
 void GramRun::run_tiles() {
-  std::vector<Index> done;
-  for (const TileReport& tile : resumed_.report.tiles) done.push_back(tile.first_neuron / task_.layer.tile_width);
-  const std::vector<Index> left = tiles_without(done);
+  const std::vector<Index> left = tiles_without(reported_tiles(task_.layer, resumed_.report.tiles));
   const std::vector<Range> waves = runs_of(share_of(left, task_.comm.rank(), task_.comm.size()), shares_.tiles);
   TileRows shared_rows(task_, report_);
   const auto save = [&] {
-    if (task_.layer.problems == 1) save_gram_tiles(task_, known_, report_);
+    task_.comm.agree([&] { shared_rows.flush(); });
+    save_gram_tiles(task_, known_, report_);
   };
   for_steps(static_cast<Index>(waves.size()),
             [&](Index index) { run_wave(waves[static_cast<std::size_t>(index)], shared_rows); }, save);

@@ -49,7 +49,7 @@ void quantize_by_path(const LayerTask& task, RankReport& report);
 void quantize_by_gram(const LayerTask& task, const std::vector<double>& quantized_bounds,
                       const std::vector<double>& analog_bounds, RankReport& report);
 
-/// Plain rounding of this rank's tiles. Collective.
+/// Plain rounding of this rank's tiles. No collectives inside.
 void quantize_by_rounding(const LayerTask& task, RankReport& report);
 
 /// Largest magnitude that products in single precision are safe with.

@@ -23,6 +23,17 @@ OutputCollector::OutputCollector(const net::Graph& graph, const LayerPlan& layer
   for (std::vector<double>& bounds : bounds_) bounds.assign(static_cast<std::size_t>(layer.neurons), 0.0);
 }
 
+/// Squares of finite outputs are finite in double precision, so one of them is not.
+void OutputCollector::refuse_outputs(const Piece& piece) const {
+  for (const net::Batch& batch : piece.values)
+    for (Index i = 0; i < batch.values.size(); ++i)
+      if (!std::isfinite(batch.values[i]))
+        throw_input("outputs of layer '{}' become {} at sample {}, value {}: expected finite numbers", layer_.name,
+                    batch.values[i], piece.first_sample + i / batch.sample_size(),
+                    tile_box(layer_, piece.unit.tile).first_neuron + i % batch.sample_size());
+  throw_fault("layer '{}': sums of finite outputs are not finite", layer_.name);
+}
+
 /// Norms of the outputs, then what the chain makes of them.
 void OutputCollector::run(const quant::TilePath& path, Index chunk, const Chains& chains, Piece& piece) const {
   for (net::Batch& batch : piece.values) batch = net::Batch(path.rows_of(chunk), {path.neurons()});
@@ -34,6 +45,7 @@ void OutputCollector::run(const quant::TilePath& path, Index chunk, const Chains
     piece.unit.difference += difference * difference;
     piece.unit.reference += static_cast<double>(analog[i]) * analog[i];
   }
+  if (!std::isfinite(piece.unit.difference) || !std::isfinite(piece.unit.reference)) refuse_outputs(piece);
   for (std::size_t network = 0; network < chains.size(); ++network) {
     net::Batch& batch = piece.values[network];
     batch = chains[network].run(std::move(batch));

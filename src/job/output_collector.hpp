@@ -64,6 +64,7 @@ class OutputCollector {
     OutputUnit unit;
   };
   using Chains = std::deque<net::FeatureChain>;
+  void refuse_outputs(const Piece& piece) const;
   void run(const quant::TilePath& path, Index chunk, const Chains& chains, Piece& piece) const;
   void write(const Piece& piece, Index first_feature);
 

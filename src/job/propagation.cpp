@@ -118,29 +118,48 @@ void Propagation::start(const Samples& samples, int cut) {
     analog[0] = samples.read(range.begin, range.size());
     net::run_nodes(graph_, 0, cut, analog, analog_, options_);
   });
+  checkpointer_.state().progress.propagation = {};  // on every rank: the first layer's samples are not these
 }
 
 /// Ranks take whole inputs, as they lie in the store, a few units at a time.
 void Propagation::load_inputs(const LayerPlan& layer, const InputReader& read) {
   const int node = graph_.node(layer.node).inputs.front();
   const LoadShares shares = load_shares(layer, config_.memory_per_rank);
-  const ShardPlan shard(layer.inputs, shares.unit, comm_.size());
-  const Range mine = shard.items_of(comm_.rank());
-  for (const Network network : networks_of(node)) {
-    create(node, network);
-    std::vector<double>& bounds = bounds_[{node, network}];
-    std::map<Index, std::string>& digests = unit_digests_[{node, network}];
+  std::vector<Tensor> tensors;
+  for (const Network network : networks_of(node)) tensors.emplace_back(node, network);
+  for (const auto& [at, network] : tensors) grow(at, network);
+  const Units units{layer.inputs, shares.unit, "inputs", [&](const Tensor& tensor, Range inputs) {
+                      AlignedBuffer<float> values(inputs.size() * plan_.samples);
+                      store_.read_inputs(tensor.first, tensor.second, inputs.begin, inputs.size(), 0, plan_.samples,
+                                         values.data(), plan_.samples);
+                      return digest_of(values.data(), values.size());
+                    }};
+  const std::vector<Index> left = restore_units(tensors, units);
+  const std::vector<Range> runs = runs_of(share_of(left, comm_.rank(), comm_.size()), shares.inputs / shares.unit);
+  const Index rounds = comm_.max(static_cast<Index>(runs.size()));
+  AlignedBuffer<float> values;
+  for (Index round = 0; round < rounds; ++round) {
+    pause_if_due(round, tensors);
     comm_.agree([&] {
-      AlignedBuffer<float> values(std::min(shares.inputs, mine.size()) * plan_.samples);
-      for (Index begin = mine.begin; begin < mine.end; begin += shares.inputs) {
-        const Range inputs{begin, std::min(mine.end, begin + shares.inputs)};
-        read(network, inputs, values.data());
-        measure_inputs(inputs, shares.unit, values.data(), bounds, digests);
-        store_.write_whole_inputs(node, network, inputs.begin, inputs.size(), values.data());
+      if (round >= static_cast<Index>(runs.size())) return;
+      const Range inputs = units.items_of(runs[static_cast<std::size_t>(round)]);
+      if (values.size() < inputs.size() * plan_.samples) values = AlignedBuffer<float>(inputs.size() * plan_.samples);
+      for (const Tensor& tensor : tensors) {
+        read(tensor.second, inputs, values.data());
+        measure_inputs(inputs, shares.unit, values.data(), bounds_[tensor], unit_digests_[tensor]);
+        store_.write_whole_inputs(node, tensor.second, inputs.begin, inputs.size(), values.data());
       }
     });
-    finish_tensor(node, network);
   }
+  for (const auto& [at, network] : tensors) finish_tensor(at, network);
+  checkpointer_.state().progress.propagation = {};
+}
+
+/// A checkpoint, or a stop, where one is due. Collective.
+void Propagation::pause_if_due(Index round, const std::vector<Tensor>& tensors) {
+  if (round == 0 || !checkpointer_.is_due()) return;
+  save_units(tensors);
+  checkpointer_.stop_if_asked();
 }
 
 /// Bounds of some inputs and digests of their units. @param values  inputs × samples
@@ -172,7 +191,11 @@ LayerError Propagation::advance(const LayerPlan& layer, bool keep) {
     net::Batch V = net::linear_output(graph_, layer.node, analog.at(input), analog_, options_);
     net::Batch Vq = net::linear_output(graph_, layer.node, quantized.at(input), quantized_, options_);
     measure(samples, V, Vq);
-    if (!keep) return;
+    if (!keep) {  // nobody else will look at them
+      check_finite(graph_, layer.node, samples, V);
+      check_finite(graph_, layer.node, samples, Vq);
+      return;
+    }
     net::add_bias(graph_, layer.node, V, analog_);
     net::add_bias(graph_, layer.node, Vq, quantized_);
     analog[layer.node] = std::move(V);
@@ -247,22 +270,16 @@ void Propagation::store_cut(int first, int cut, const Wave& wave) {
     for (const Network network : networks_of(node)) tensors.emplace_back(node, network);
   }
   for (const auto& [node, network] : tensors) grow(node, network);
-  const std::vector<Index> units = restore_units(tensors);
+  const std::vector<Index> units = restore_units(tensors, sample_units());
   const int last = cut < 0 ? first + 1 : cut;
   const Index wave_samples = samples_per_wave(plan_, graph_, first, last, config_.memory_per_rank);
   const std::vector<Range> runs =
       runs_of(share_of(units, comm_.rank(), comm_.size()), wave_samples / plan_.sample_unit);
   const Index rounds = comm_.max(static_cast<Index>(runs.size()));
   for (Index round = 0; round < rounds; ++round) {
-    if (round > 0 && checkpointer_.is_due()) {
-      save_units(tensors);
-      checkpointer_.stop_if_asked();
-    }
+    pause_if_due(round, tensors);
     Range samples;
-    if (round < static_cast<Index>(runs.size())) {
-      const Range& run = runs[static_cast<std::size_t>(round)];
-      samples = {run.begin * plan_.sample_unit, std::min(plan_.samples, run.end * plan_.sample_unit)};
-    }
+    if (round < static_cast<Index>(runs.size())) samples = sample_units().items_of(runs[static_cast<std::size_t>(round)]);
     net::LiveBatches analog;
     net::LiveBatches quantized;
     options_.first_sample = samples.begin;
@@ -278,25 +295,31 @@ void Propagation::store_cut(int first, int cut, const Wave& wave) {
   if (first > 0) drop_read(first, live);
 }
 
+Propagation::Units Propagation::sample_units() const {
+  return {plan_.samples, plan_.sample_unit, "samples", [this](const Tensor& tensor, Range samples) {
+            const net::Batch batch = store_.read_samples(tensor.first, tensor.second, samples.begin, samples.size());
+            return digest_of(batch.values.data(), batch.values.size());
+          }};
+}
+
 /// What an earlier run has done is compared with its digests, and root's from here on. @returns units left to do
-std::vector<Index> Propagation::restore_units(const std::vector<Tensor>& tensors) {
+std::vector<Index> Propagation::restore_units(const std::vector<Tensor>& tensors, const Units& units) {
   const PropagationRecord& record = checkpointer_.state().progress.propagation;
   std::vector<Index> done;
   std::vector<Index> left;
-  for (Index unit = 0; unit < ceil_div(plan_.samples, plan_.sample_unit); ++unit)
+  for (Index unit = 0; unit < ceil_div(units.items, units.size); ++unit)
     (record.units.count(unit) != 0 ? done : left).push_back(unit);
   comm_.agree([&] {
+    for (std::size_t i = 0; !done.empty() && i < tensors.size(); ++i)
+      if (i >= record.bounds.size() || record.bounds[i].size() != bounds_[tensors[i]].size())
+        throw_input("the checkpoint's bounds of '{}' are not those of the tensor", graph_.node(tensors[i].first).name);
     for (const Index unit : share_of(done, comm_.rank(), comm_.size())) {
       const std::vector<std::string>& digests = record.units.at(unit).digests;
-      const Index first = unit * plan_.sample_unit;
-      const Index count = std::min(plan_.sample_unit, plan_.samples - first);
-      for (std::size_t i = 0; i < tensors.size(); ++i) {
-        const auto& [node, network] = tensors[i];
-        const net::Batch batch = store_.read_samples(node, network, first, count);
-        if (i >= digests.size() || digest_of(batch.values.data(), batch.values.size()) != digests[i])
-          throw_input("stored activations of '{}' are damaged: samples {} to {} are not those of the checkpoint",
-                      graph_.node(node).name, first, first + count - 1);
-      }
+      const Range items = units.items_of({unit, unit + 1});
+      for (std::size_t i = 0; i < tensors.size(); ++i)
+        if (i >= digests.size() || units.digest(tensors[i], items) != digests[i])
+          throw_input("stored activations of '{}' are damaged: {} {} to {} are not those of the checkpoint",
+                      graph_.node(tensors[i].first).name, units.name, items.begin, items.end - 1);
     }
   });
   if (!comm_.is_root()) return left;
@@ -305,7 +328,8 @@ std::vector<Index> Propagation::restore_units(const std::vector<Tensor>& tensors
     errors_[unit] = {of.difference, of.reference};
     for (std::size_t i = 0; i < tensors.size(); ++i) unit_digests_[tensors[i]][unit] = of.digests[i];
   }
-  for (std::size_t i = 0; i < std::min(tensors.size(), record.bounds.size()); ++i) bounds_[tensors[i]] = record.bounds[i];
+  for (std::size_t i = 0; i < std::min(tensors.size(), record.bounds.size()); ++i)
+    bounds_[tensors[i]] = record.bounds[i];
   return left;
 }
 

@@ -2,6 +2,7 @@
 // Both networks' activations on their way from layer to layer, by all ranks, over samples.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <functional>
 #include <map>
@@ -48,7 +49,8 @@ class Propagation {
   void start(const Samples& samples, int cut);
   /// Some of a layer's inputs in one network, for all samples: inputs × samples.
   using InputReader = std::function<void(store::Network network, Range inputs, float* values)>;
-  /// Stores, in both networks where they differ, what `read` gives as the inputs of a layer without a network. Collective.
+  /// Stores, in both networks where they differ, what `read` gives as the inputs of a layer without a network, from where
+  /// an earlier run has stopped. Collective.
   void load_inputs(const LayerPlan& layer, const InputReader& read);
   /// Runs nodes layer.node .. layer.next_cut−1 in both networks and measures the layer's error. With `keep` false, at
   /// the end of the network, nothing is stored. Collective.
@@ -70,8 +72,18 @@ class Propagation {
   void grow(int node, store::Network network);
   using Tensor = std::pair<int, store::Network>;
   void store_cut(int first, int cut, const Wave& wave);
-  [[nodiscard]] std::vector<Index> restore_units(const std::vector<Tensor>& tensors);
+  /// Parts of tensors that are stored, kept and compared by themselves: samples, or inputs.
+  struct Units {
+    Index items;
+    Index size;
+    const char* name;
+    std::function<std::string(const Tensor&, Range items)> digest;  ///< of what is stored of a unit
+    [[nodiscard]] Range items_of(Range units) const { return {units.begin * size, std::min(items, units.end * size)}; }
+  };
+  [[nodiscard]] Units sample_units() const;
+  [[nodiscard]] std::vector<Index> restore_units(const std::vector<Tensor>& tensors, const Units& units);
   void save_units(const std::vector<Tensor>& tensors);
+  void pause_if_due(Index round, const std::vector<Tensor>& tensors);
   void drop_read(int first, const std::vector<int>& live);
   [[nodiscard]] std::vector<store::Network> networks_of(int node) const;
   void load(Range samples, int cut, net::LiveBatches& analog, net::LiveBatches& quantized) const;

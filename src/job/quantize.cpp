@@ -5,11 +5,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <set>
+#include <utility>
 
 #include "gpfq/base/digest.hpp"
 #include "gpfq/base/system.hpp"
@@ -17,6 +19,7 @@
 #include "gpfq/job/job.hpp"
 #include "job/bias.hpp"
 #include "job/blas.hpp"
+#include "job/checkpoint_check.hpp"
 #include "job/checkpointer.hpp"
 #include "job/estimate.hpp"
 #include "job/evaluation.hpp"
@@ -70,7 +73,7 @@ class QuantizeJob {
  private:
   void prepare();
   [[nodiscard]] std::string finished_run() const;
-  void read_checkpoint();
+  void read_checkpoint(const net::Graph* graph);
   void open_result();
   void start_activations();
   void save();
@@ -129,7 +132,7 @@ std::string QuantizeJob::finished_run() const {
   const Config& config = session_.config();
   const std::filesystem::path report = config.output / "report.json";
   std::error_code code;
-  if (!options_.resume || !std::filesystem::exists(report, code) ||
+  if (!options_.resume || workspace_->overwrites() || !std::filesystem::exists(report, code) ||
       std::filesystem::exists(config.output / "quantized.h5.partial", code))
     return "";
   const FinishedRun run = read_finished_run(report);
@@ -141,8 +144,8 @@ std::string QuantizeJob::finished_run() const {
   return fmt::format("{} holds this run, finished: codes_sha256 {}\n", config.output.string(), run.codes_sha256);
 }
 
-/// Root reads the manifest, compares, and tells the others.
-void QuantizeJob::read_checkpoint() {
+/// Root reads the manifest, compares, and tells the others. @param graph  on root
+void QuantizeJob::read_checkpoint(const net::Graph* graph) {
   const std::filesystem::path manifest = manifest_of(session_.config().output);
   const Fingerprint now = checkpointer_.state().fingerprint;
   comm_.agree([&] {
@@ -152,10 +155,10 @@ void QuantizeJob::read_checkpoint() {
     const std::string others = differences(found.fingerprint, now);
     if (!others.empty())
       throw_input("{} is a checkpoint of something else: --overwrite begins anew{}", manifest.string(), others);
-    if (found.layers.size() > plan_.quantized_layers().size())
-      throw_input("{} tells of {} layers, the plan has {}", manifest.string(), found.layers.size(),
-                  plan_.quantized_layers().size());
+    validate(found, plan_, *graph, manifest.string());
     ++found.restarts;
+    if (found.evaluation != evaluation_text(session_.config())) found.evaluations = {};  // its keys may change between two starts
+    found.evaluation = evaluation_text(session_.config());
     checkpointer_.state() = std::move(found);
     is_resumed_ = true;
     workspace_->keep();
@@ -179,14 +182,16 @@ void QuantizeJob::prepare() {
       static_cast<void>(choose_grid(*layer, config, comm_.size()));  // a grid of other ranks ends the job here
     checkpointer_.state().fingerprint = fingerprint_of(
         config, subject->imported ? subject->imported->other_files : std::set<std::filesystem::path>());
+    checkpointer_.state().evaluation = evaluation_text(config);
     workspace_ = std::make_unique<Workspace>(config.output, options_.resume      ? Earlier::resume
                                                             : options_.overwrite ? Earlier::overwrite
                                                                                  : Earlier::refuse);
+    if (!options_.begun.empty()) write_file_atomically(options_.begun, "");
     finished_ = finished_run();
   });
   comm_.broadcast(finished_);
   if (!finished_.empty()) return;
-  read_checkpoint();
+  read_checkpoint(subject ? &subject->graph() : nullptr);
   comm_.agree([&] {
     if (!comm_.is_root()) return;
     const Config& config = session_.config();
@@ -200,6 +205,8 @@ void QuantizeJob::prepare() {
     }
     log_.open(config.output, is_resumed_);
     estimate(subject->graph(), subject->imported.has_value(), nodes);
+    if (workspace_->lock_stands_in())
+      log_.line(fmt::format("{} is on a file system without locks: the file .lock.held there stands in for one", config.output.string()));
     if (subject->folded > 0)
       log_.line(fmt::format("{} BatchNormalization nodes folded into the layers before them", subject->folded));
   });
@@ -215,8 +222,9 @@ void QuantizeJob::prepare() {
   log_.line(fmt::format("{}: {} layers to quantize, {} calibration samples, {} ranks x {} threads, {}",
                         subject_name(session_.config()), plan_.quantized_layers().size(), plan_.samples, comm_.size(),
                         session_.config().threads, blas_core()));
-  checkpointer_.on_save([this](double seconds) {
+  checkpointer_.on_save([this, is_first = true](double seconds) mutable {
     if (workspace_) workspace_->keep();
+    if (workspace_ && std::exchange(is_first, false)) workspace_->drop_earlier();
     log_.debug(fmt::format("checkpoint written in {:.3f} s", seconds));
   });
   if (is_resumed_)
@@ -279,8 +287,9 @@ void QuantizeJob::save() {
 void QuantizeJob::load_layer(const LayerPlan& layer) {
   layer_plan_ = plan_alone(model_->graph(), layer);
   make_propagation(layer_plan_);
-  if (const Index tensors = static_cast<Index>(checkpointer_.state().tensors.size()); comm_.max(tensors) > 0)
-    return propagation_->restore();  // an earlier run brought them
+  const std::vector<TensorRecord>& tensors = checkpointer_.state().tensors;
+  const bool is_there = std::ranges::any_of(tensors, [](const TensorRecord& record) { return record.is_whole; });
+  if (comm_.max(is_there ? Index{1} : Index{0}) > 0) return propagation_->restore();  // an earlier run brought them
   const std::vector<LayerSource>& sources = session_.config().layers;
   std::unique_ptr<LayerSamples> samples;
   comm_.agree([&] {
@@ -348,8 +357,10 @@ void QuantizeJob::quantize_shard(const LayerPlan& layer, const LayerSettings& se
   if (layer.form == Form::gram)
     quantize_by_gram(task, propagation_->bounds(input, store::Network::quantized),
                      propagation_->bounds(input, store::Network::analog), report);
+  else if (layer.form == Form::residual)
+    quantize_by_path(task, report);  // not within agree(): it has collectives of its own
   else
-    comm_.agree([&] { layer.form == Form::residual ? quantize_by_path(task, report) : quantize_by_rounding(task, report); });
+    comm_.agree([&] { quantize_by_rounding(task, report); });
   write_alphabets(layer, report);
   if (layer.corrects_bias && outputs == nullptr) {
     result_->flush();
@@ -505,9 +516,15 @@ void QuantizeJob::evaluate_networks() {
   const MsqParameters msq(*model_, *result_);
   log_.progress("evaluating");
   AccuracyReport accuracy;
-  accuracy.analog = evaluate(comm_, model_->graph(), plan_, config, *model_, data);
-  accuracy.quantized = evaluate(comm_, model_->graph(), plan_, config, *result_, data);
-  accuracy.msq = evaluate(comm_, model_->graph(), plan_, config, msq, data);
+  const std::array<const net::Parameters*, 3> networks{model_.get(), result_.get(), &msq};
+  const std::array<Accuracy*, 3> places{&accuracy.analog, &accuracy.quantized, &accuracy.msq};
+  constexpr std::array names{"float", "quantized", "MSQ"};
+  for (std::size_t i = 0; i < networks.size(); ++i) {
+    const EvaluationKeeper keeper{checkpointer_, i};
+    *places[i] = evaluate(comm_, model_->graph(), plan_, config, *networks[i], data, &keeper);
+    if (const std::string text = unusable_text(model_->graph(), *places[i]); !text.empty())
+      log_.line(fmt::format("{} network: {}", names[i], text));
+  }
   report_.accuracy = accuracy;
 }
 

@@ -3,6 +3,7 @@
 #include "job/session.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <boost/serialization/map.hpp>
@@ -124,7 +125,8 @@ std::string evaluate_model(const mpi::Communicator& comm, const std::filesystem:
       throw_input("{} holds layers without a network: there is nothing to run from end to end", path.string());
     check_evaluation(*config.evaluation, config.preprocess, graph);
     if (!imported) return;
-    folder = std::make_unique<TemporaryFolder>(scratch_of(config.scratch, config.output / "evaluation"));
+    const std::string own = fmt::format("evaluation-{}-{}", host_name(), ::getpid());  // others may look at the same output
+    folder = std::make_unique<TemporaryFolder>(scratch_of(config.scratch, config.output / own));
     model_path = (folder->path() / "model.h5").string();
     store::write_model(model_path, *imported);
   });

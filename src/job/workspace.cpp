@@ -18,6 +18,9 @@
 namespace gpfq::job {
 namespace {
 
+// A file that says that what is here of a run is void.
+constexpr const char* overwriting = ".overwriting";
+
 void check_space(const std::filesystem::path& folder, Index needed, const char* what) {
   std::error_code code;
   const std::filesystem::space_info space = std::filesystem::space(folder, code);
@@ -45,8 +48,11 @@ void make_folder(const std::filesystem::path& folder, std::vector<std::filesyste
   const std::filesystem::path parent = folder.parent_path();
   if (!parent.empty() && !std::filesystem::exists(parent, code)) make_folder(parent, made);
   if (std::filesystem::is_directory(folder, code)) return;
-  if (!std::filesystem::create_directory(folder, code))
+  if (!std::filesystem::create_directory(folder, code)) {
+    std::error_code ignored;
+    if (std::filesystem::is_directory(folder, ignored)) return;  // another job was faster
     throw_input("cannot make the folder {}: {}", folder.string(), code ? code.message() : "something else has its name");
+  }
   made.push_back(folder);
 }
 
@@ -80,7 +86,7 @@ std::filesystem::path scratch_of(const std::filesystem::path& scratch, const std
   return scratch / ("gpfq-" + sha256(place.data(), static_cast<Index>(place.size())).substr(0, 8));
 }
 
-Workspace::Workspace(const std::filesystem::path& output, Earlier earlier) : output_(normal(output)), overwrites_(earlier == Earlier::overwrite) {
+Workspace::Workspace(const std::filesystem::path& output, Earlier earlier) : output_(normal(output)) {
   std::error_code code;
   try {
     make_folder(output_, made_);
@@ -96,9 +102,12 @@ Workspace::Workspace(const std::filesystem::path& output, Earlier earlier) : out
                       "'output'",
                       output.string(), name);
     }
-    found_checkpoint_ = earlier == Earlier::resume && std::filesystem::exists(manifest_of(output_), code);
+    // A job that is lost before its first checkpoint is not to be taken for the run that it overwrites.
+    if (earlier == Earlier::overwrite) write_file_atomically(output_ / overwriting, "");
+    overwrites_ = earlier != Earlier::refuse && std::filesystem::exists(output_ / overwriting, code);
+    found_checkpoint_ = !overwrites_ && earlier == Earlier::resume && std::filesystem::exists(manifest_of(output_), code);
     if (found_checkpoint_) keep();
-    if (earlier != Earlier::resume) std::filesystem::remove_all(checkpoint_folder(output_), code);
+    if (!found_checkpoint_) std::filesystem::remove_all(checkpoint_folder(output_), code);
   } catch (...) {
     lock_.reset();
     remove_made();
@@ -140,12 +149,15 @@ void Workspace::release_earlier(const std::filesystem::path& scratch) {
 }
 
 void Workspace::keep() {
-  if (outcome_ != Outcome::nothing) return;
-  outcome_ = Outcome::kept;
+  if (outcome_ == Outcome::nothing) outcome_ = Outcome::kept;
+}
+
+void Workspace::drop_earlier() {
   std::error_code ignored;
-  if (!overwrites_) return;
   for (const char* name : {"report.json", "report.csv"}) std::filesystem::remove(output_ / name, ignored);
   remove_rank_logs(output_);
+  std::filesystem::remove(output_ / overwriting, ignored);
+  overwrites_ = false;
 }
 
 void Workspace::remove_made() {
@@ -163,6 +175,7 @@ Workspace::~Workspace() {
   }
   if (outcome_ == Outcome::nothing) std::filesystem::remove_all(checkpoint_folder(output_), ignored);
   if (outcome_ == Outcome::nothing) {
+    std::filesystem::remove(output_ / overwriting, ignored);
     std::filesystem::remove(output_ / "quantized.h5.partial", ignored);
     remove_unfinished_logs(output_);
   }

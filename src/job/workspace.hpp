@@ -41,8 +41,14 @@ class Workspace {
   [[nodiscard]] std::string full_disks() const;
   /// The results of an earlier run stand, which may have ended before it cleaned up: that is done instead.
   void release_earlier(const std::filesystem::path& scratch);
-  /// There is a checkpoint now, which everything is kept for. The report of a run that is overwritten goes.
+  /// There is a checkpoint, which everything is kept for.
   void keep();
+  /// It is this run's: what an earlier one left beside it goes.
+  void drop_earlier();
+  /// True from Earlier::overwrite on until drop_earlier(), in whichever runs: what is here of a run is void.
+  [[nodiscard]] bool overwrites() const { return overwrites_; }
+  /// True where the file system has no locks, and a file stands in for one.
+  [[nodiscard]] bool lock_stands_in() const { return lock_ && lock_->stands_in(); }
 
  private:
   void remove_made();

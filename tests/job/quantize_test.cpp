@@ -487,9 +487,49 @@ TEST(BadInput, ActivationsThatOverflowAreNamed) {
                                .dense("fc2", 2, std::vector<float>(6, 1))
                                .build();
   const JobFolder job(world(), model, Eigen::MatrixXf::Constant(20, 2, 1e14F));
-  EXPECT_TRUE(mentions(job.refusal("ranks"), "relu"));
+  EXPECT_TRUE(mentions(job.refusal("ranks"), "outputs of layer 'fc1' become inf at sample 0"));
   const JobFolder large(world(), test::random_mlp({2, 2}, 1), Eigen::MatrixXf::Constant(20, 2, 1e16F));
   EXPECT_TRUE(mentions(large.refusal("ranks"), "below 1e15"));
+}
+
+TEST(BadInput, ValuesThatAreNotUsableAreNamedByLayerAndSample) {
+  Eigen::MatrixXf data = random_inputs(40, 3, 27);
+  data(33, 1) = 1e16F;
+  const JobFolder large(world(), test::random_mlp({3, 4}, 1), data);
+  EXPECT_TRUE(mentions(large.refusal("residual"), "layer 'fc1': input 1 is not usable at sample 33"));
+  EXPECT_TRUE(mentions(large.refusal("gram", {"quantization.form=gram"}), "at sample 33, channel 1"));
+  // Outputs of the last layer, which nothing else reads.
+  data(33, 1) = 1e14F;
+  const net::Model model = test::ChainBuilder({3}).dense("last", 4, std::vector<float>(12, 1e25F)).build();
+  const JobFolder overflow(world(), model, data);
+  for (const char* form : {"residual", "gram"}) {
+    const std::string text = overflow.refusal(form, {std::string("quantization.form=") + form});
+    EXPECT_TRUE(mentions(text, "'last' become inf at sample 33")) << form;
+  }
+}
+
+TEST(Job, ScoresThatAreNotNumbersCountAsWrongAndAreTold) {
+  const net::Model model = test::ChainBuilder({2}).dense("fc1", 2, {2, 2, 2, 2}).dense("fc2", 2, {1, -1, 1, 1}).build();
+  const JobFolder job(world(), model, random_inputs(40, 2, 28), {{"levels", 5}}, std::vector<std::int32_t>(40, 1));
+  world().agree([&] {
+    if (!world().is_root()) return;
+    Eigen::MatrixXf data = Eigen::MatrixXf::Constant(40, 2, 0.0F);
+    data.col(0).setConstant(1);  // the second score is the larger one
+    data.row(31).setConstant(3e38F);  // ∞ − ∞ in the second layer
+    test::write_dataset(job / "data.h5", "z", {40, 2}, [&] {
+      const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> rows = data;
+      return std::vector<float>(rows.data(), rows.data() + rows.size());
+    }());
+  });
+  const Json report = job.run(world(), "ranks", {"evaluation.inputs=z"});
+  if (world().is_root()) {
+    EXPECT_EQ(report["accuracy"]["analog"]["top1_correct"], 39);
+    EXPECT_EQ(report["accuracy"]["analog"]["top5_correct"], 39);
+    EXPECT_TRUE(mentions(test::read_text(job / "ranks/log"),
+                         "float network: 1 of 40 evaluation samples have an output of 'fc2' that is not a number and count as "
+                         "wrong, the first is sample 31"));
+  }
+  world().barrier();
 }
 
 TEST(BadInput, AGridOfOtherRanksIsRefusedBeforeAnythingIsWritten) {

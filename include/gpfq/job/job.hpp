@@ -21,6 +21,7 @@ struct JobOptions {
   bool overwrite = false;
   bool resume = false;  ///< go on from the output's checkpoint where there is one
   LogLevel log_level = LogLevel::info;
+  std::filesystem::path begun = {};  ///< a file made as soon as `resume` goes on with this run and not another; empty: none
 };
 
 /// Rates that the user gives in place of measured ones; GB are 10⁹ bytes.

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// Preloaded into a job: the memory of one rank runs out at a chosen allocation, as it does on a node that others use
+// too; or a stop is asked for right after a chosen checkpoint; or the file system knows no locks. Nothing of it is in
+// the program.
+#include <dlfcn.h>
+#include <sys/file.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <string_view>
+
+namespace {
+
+// Small ones are the libraries' and the messages' own, of which there are too many to be told apart.
+constexpr std::size_t smallest_counted = 512;
+
+long number(const char* name, long otherwise) {
+  const char* const text = std::getenv(name);
+  return text == nullptr ? otherwise : std::strtol(text, nullptr, 10);
+}
+
+bool is_chosen_rank() {
+  const char* const rank = std::getenv("OMPI_COMM_WORLD_RANK");
+  const char* const chosen = std::getenv("LONE_FAULT_RANK");
+  return rank != nullptr && chosen != nullptr && std::strcmp(rank, chosen) == 0;
+}
+
+std::atomic<long> allocations{0};
+
+/// True for the allocation that is to fail, and for none after it: there is room for the message.
+bool runs_out(std::size_t bytes) {
+  static const long chosen = is_chosen_rank() ? number("LONE_FAULT_ALLOCATION", 0) : 0;
+  return bytes >= smallest_counted && ++allocations == chosen;
+}
+
+void* take(std::size_t bytes, std::size_t alignment) {
+  if (runs_out(bytes)) return nullptr;
+  void* memory = nullptr;
+  if (alignment <= alignof(std::max_align_t)) return std::malloc(bytes > 0 ? bytes : 1);
+  return ::posix_memalign(&memory, alignment, bytes) == 0 ? memory : nullptr;
+}
+
+void* take_or_throw(std::size_t bytes, std::size_t alignment) {
+  void* const memory = take(bytes, alignment);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+
+std::atomic<long> checkpoints{0};
+
+/// How many there were of both, for the choice of one: in the file LONE_FAULT_COUNT.
+__attribute__((destructor)) void tell_count() {
+  const char* const path = std::getenv("LONE_FAULT_COUNT");
+  if (path == nullptr || !is_chosen_rank()) return;
+  if (std::FILE* const file = std::fopen(path, "w")) {
+    std::fprintf(file, "%ld %ld\n", allocations.load(), checkpoints.load());
+    std::fclose(file);
+  }
+}
+
+template <class Function>
+Function next_one(const char* name) {
+  return reinterpret_cast<Function>(::dlsym(RTLD_NEXT, name));
+}
+
+}  // namespace
+
+void* operator new(std::size_t bytes) { return take_or_throw(bytes, 0); }
+void* operator new[](std::size_t bytes) { return take_or_throw(bytes, 0); }
+void* operator new(std::size_t bytes, std::align_val_t alignment) {
+  return take_or_throw(bytes, static_cast<std::size_t>(alignment));
+}
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept { return take(bytes, 0); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+
+extern "C" void* aligned_alloc(std::size_t alignment, std::size_t bytes) noexcept {
+  void* const memory = take(bytes, alignment);
+  if (memory == nullptr) errno = ENOMEM;
+  return memory;
+}
+
+extern "C" int flock(int file, int operation) noexcept {
+  static const auto next = next_one<int (*)(int, int)>("flock");
+  if (std::getenv("LONE_FAULT_NO_LOCKS") == nullptr) return next(file, operation);
+  errno = ENOLCK;
+  return -1;
+}
+
+extern "C" int rename(const char* from, const char* to) noexcept {
+  static const auto next = next_one<int (*)(const char*, const char*)>("rename");
+  static const long chosen = is_chosen_rank() ? number("LONE_FAULT_STOP", 0) : 0;
+  const int status = next(from, to);
+  const std::string_view name(to);
+  if (name.ends_with("/job.ckpt") && ++checkpoints == chosen) std::raise(SIGUSR1);
+  return status;
+}

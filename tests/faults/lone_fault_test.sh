@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# One rank of three runs out of memory, at allocations all over a job: the others must not wait for it. All ranks end
+# within seconds, with one message that names the rank, and the job can be resumed.
+# Usage: lone_fault_test.sh PROGRAM LAYERS_JOB LONE_FAULT CONV_JOB [TIMES]; mpirun's options in MPIRUN_FLAGS.
+set -uo pipefail
+program=$(realpath "$1")
+layers_job=$(realpath "$2")
+lone_fault=$(realpath "$3")
+times=${5:-4}
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+output=$folder/run
+
+fail() {
+  echo "lone_fault_test: FAILED: $*" >&2
+  cat "$folder/out" >&2
+  exit 1
+}
+
+# quantize KIND RANK NAME=VALUE OPTION...: with the variable in the environment; exit code in $status.
+quantize() {
+  local kind=$1 rank=$2 variable=$3 config=$folder/demo/digits.json settings=()
+  shift 3
+  case $kind in
+    residual) settings=(--set quantization.form=residual --set quantization.block=64 --set memory_per_rank=34MiB) ;;
+    nodes) # as if every rank had a node of its own, which reads everything by itself
+      settings=(--set quantization.form=residual --set quantization.block=64 --set memory_per_rank=34MiB
+        --set stream.ranks_per_node=1 --set stream.exchange=false)
+      ;;
+    gram)
+      config=$folder/layers/job.json
+      settings=(--set quantization.form=gram --set memory_per_rank=72MiB)
+      ;;
+  esac
+  # shellcheck disable=SC2086
+  timeout -s KILL 60 mpirun ${MPIRUN_FLAGS:-} -q -x LD_PRELOAD="$lone_fault" -x LONE_FAULT_RANK="$rank" -x "$variable" -n 3 \
+    "$program" quantize "$config" --set threads=1 "${settings[@]}" --set "output=$output" "$@" >"$folder/out" 2>&1
+  status=$?
+}
+
+hash_of() {
+  sed -n 's/^  "codes_sha256": "\([0-9a-f]*\)".*/\1/p' "$1/report.json"
+}
+
+"$program" demo --out "$folder/demo" >"$folder/out" || fail 'no sample'
+"$layers_job" "$folder/layers" 1 6000 >"$folder/out" || fail 'no job'
+for kind in residual nodes gram; do
+  quantize "$kind" 1 LONE_FAULT_COUNT="$folder/count"
+  ((status == 0)) || fail "$kind: the undisturbed run ends with $status"
+  expected=$(hash_of "$output")
+  read -r count _ <"$folder/count"
+  ((count > 100)) || fail "$kind: $count allocations were counted"
+  for ((i = 1; i <= times; ++i)); do
+    rank=$((i % 3))
+    # The first tenth is the program's start.
+    chosen=$((count / 10 + (count * 9 / 10) * (2 * i - 1) / (2 * times)))
+    rm -rf "$output"
+    begun=$SECONDS
+    quantize "$kind" "$rank" LONE_FAULT_ALLOCATION="$chosen" --set checkpoint_seconds=0.2
+    what="$kind, allocation $chosen of $count on rank $rank"
+    ((status != 137 && SECONDS - begun <= 30)) || fail "$what: it hangs"
+    if ((status == 0)); then
+      [[ $(hash_of "$output") == "$expected" ]] || fail "$what: done, with other codes"
+      echo "$what: done without it"
+      continue
+    fi
+    (($(grep -c '^gpfq: ' "$folder/out") == 1)) || fail "$what: there is not one message"
+    grep '^gpfq: ' "$folder/out" | grep -q "out of memory.*rank $rank/3" || fail "$what: what happened is not said"
+    echo "$what: exit code $status after $((SECONDS - begun)) s: $(grep '^gpfq: ' "$folder/out" | cut -c1-120)"
+  done
+  if [[ ! -e $output/report.json ]]; then
+    quantize "$kind" 1 LONE_FAULT_ALLOCATION=0 --resume --set checkpoint_seconds=0.2
+    ((status == 0)) || fail "$kind: resumed, it ends with $status"
+    [[ $(hash_of "$output") == "$expected" ]] || fail "$kind: resumed, it ends with other codes"
+  fi
+  rm -rf "$output"
+done
+echo 'lone_fault_test: done'

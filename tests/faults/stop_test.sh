@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A stop that is asked for right after a checkpoint, whatever the job is at then: reading samples, sums, factors, tiles,
+# propagation, evaluation. It ends with 75 at the next occasion, and the run goes on to the codes and the accuracy of an
+# undisturbed one.
+# Usage: stop_test.sh PROGRAM LAYERS_JOB LONE_FAULT CONV_JOB; mpirun's options in MPIRUN_FLAGS.
+set -uo pipefail
+program=$(realpath "$1")
+layers_job=$(realpath "$2")
+lone_fault=$(realpath "$3")
+conv_job=$(realpath "$4")
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+output=$folder/run
+
+fail() {
+  echo "stop_test: FAILED: $*" >&2
+  cat "$folder/out" >&2
+  exit 1
+}
+
+# quantize RANKS NAME=VALUE OPTION...: with the variable in the environment of the ranks; exit code in $status.
+quantize() {
+  local ranks=$1 variable=$2
+  shift 2
+  # shellcheck disable=SC2086
+  timeout -s KILL 100 mpirun ${MPIRUN_FLAGS:-} -q -x LD_PRELOAD="$lone_fault" -x LONE_FAULT_RANK=0 -x "$variable" -n "$ranks" \
+    "$program" quantize "$config" --set threads=1 "${settings[@]}" --set "output=$output" "$@" >"$folder/out" 2>&1
+  status=$?
+}
+
+# results OUTPUT: codes and accuracy.
+results() {
+  grep -E '^  "codes_sha256"|"top[15]_correct"' "$1/report.json"
+}
+
+# stop_at SAVE: then on to the end on another number of ranks.
+stop_at() {
+  quantize 3 LONE_FAULT_STOP="$1"
+  ((status == 75)) || fail "$kind, stopped after checkpoint $1 of $count: exit code $status"
+  grep -q 'stopped on request with a checkpoint' "$folder/out" || fail "$kind: what happened is not said"
+  "$program" inspect "$output/checkpoint/job.ckpt" >"$folder/inspected"
+  quantize 2 LONE_FAULT_STOP=0 --resume
+  ((status == 0)) || fail "$kind, stopped after checkpoint $1 of $count: resumed, it ends with $status"
+  [[ $(results "$output") == "$expected" ]] || fail "$kind, stopped after checkpoint $1 of $count: other results"
+  rm -rf "$output"
+}
+
+# try_kind: every checkpoint of a few, those at the end among them.
+try_kind() {
+  local i
+  quantize 3 LONE_FAULT_COUNT="$folder/count"
+  ((status == 0)) || fail "$kind: the undisturbed run ends with $status"
+  expected=$(results "$output")
+  rm -rf "$output"
+  read -r _ count <"$folder/count"
+  ((count > 4)) || fail "$kind: $count checkpoints"
+  for i in 1 $((count / 3)) $((count * 2 / 3)) $((count - 1)); do
+    stop_at "$i"
+  done
+  echo "$kind: stopped after 4 of $count checkpoints"
+}
+
+"$conv_job" "$folder/conv" 400 >"$folder/out" || fail 'no network'
+"$layers_job" "$folder/layers" 1 3000 >"$folder/out" || fail 'no job'
+kind=network
+config=$folder/conv/job.json
+settings=(--set checkpoint_seconds=0 --set quantization.block=512 --set memory_per_rank=64MiB)
+try_kind
+grep -q 'evaluated' "$folder/inspected" || fail 'the last stop was not in the evaluation'
+kind=factors
+config=$folder/layers/job.json
+settings=(--set checkpoint_seconds=0 --set quantization.block=512 --set memory_per_rank=128MiB --set quantization.method=qronos --set quantization.form=gram)
+try_kind
+kind=channelwise
+config=$folder/conv/job.json
+settings=(--set checkpoint_seconds=0 --set quantization.block=512 --set memory_per_rank=64MiB --set quantization.conv=channelwise --set quantization.radius.rule=search)
+try_kind
+echo 'stop_test: done'
