@@ -92,7 +92,7 @@ main() {
   cores=$(core_count)
   ranks=${ranks:-$((cores > threads ? cores / threads : 1))}
   memory=${GPFQ_MEMORY_PER_RANK:-$(($(free_mebibytes) * ${GPFQ_MEMORY_PERCENT:-80} / 100 / ranks))MiB}
-  resume_options true "$@"
+  resume_options '' "$@"
   prepare_launcher "$cores" $((ranks * threads))
   clean_leftovers
   say "$ranks ranks, $threads threads and $memory each; kill -USR1 $$ stops with a checkpoint"

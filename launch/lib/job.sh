@@ -144,6 +144,11 @@ launch() {
   "$@" </dev/null &
   launcher_pid=$!
   was_interrupted=false
+  if [[ $end_asked == true ]]; then # between the two lines above, when there was nobody to tell
+    pass_on TERM
+  elif [[ $stop_asked == true ]]; then
+    pass_on USR1
+  fi
   wait "$launcher_pid" || status=$?
   while [[ $was_interrupted == true ]]; do # a signal ends `wait`, not the launcher
     was_interrupted=false
@@ -157,10 +162,11 @@ launch() {
   return "$status"
 }
 
-# resume_options IS_FIRST ARGUMENT...: fills `arguments` with those given and --resume, which starts afresh where
-# there is nothing to resume; an --overwrite counts for the first start only.
+# resume_options BEGUN_FILE ARGUMENT...: fills `arguments` with those given and --resume, which starts afresh where
+# there is nothing to resume; an --overwrite counts until gpfq has begun to overwrite, which BEGUN_FILE tells (empty:
+# the user starts it by hand).
 resume_options() {
-  local is_first=$1 argument overwrites=false
+  local begun_file=$1 argument overwrites=false
   shift
   arguments=()
   for argument in "$@"; do
@@ -170,8 +176,11 @@ resume_options() {
       arguments+=("$argument")
     fi
   done
-  if [[ $overwrites == true && $is_first == true ]]; then
+  if [[ $overwrites == true && ! -e $begun_file ]]; then
     arguments+=(--overwrite)
+    if [[ -n $begun_file ]]; then
+      arguments+=(--begun "$begun_file")
+    fi
   else
     arguments+=(--resume)
   fi

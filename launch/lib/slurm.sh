@@ -67,9 +67,9 @@ derive_memory() {
   memory_per_rank=${GPFQ_MEMORY_PER_RANK:-$(($(node_mebibytes) * percent / 100 / most_ranks))MiB}
 }
 
-# clean_nodes: clean_leftovers on every node of the job; not worth a failed job.
+# clean_nodes: clean_leftovers on every node of the job; not worth a failed job, nor waiting for a node that is gone.
 clean_nodes() {
-  srun --mpi=none --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task=1 \
+  timeout -k 5 60 srun --mpi=none --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task=1 \
     bash -c "$(declare -f clean_leftovers); clean_leftovers" </dev/null ||
     say 'shared memory could not be cleaned on all nodes'
 }
@@ -78,7 +78,10 @@ clean_nodes() {
 # system puts them (Slurm's CPUs may be hardware threads, which mpirun counts differently); srun pins by itself.
 launcher_command() {
   local words options=()
-  read -ra words <<<"${GPFQ_LAUNCHER:-mpirun}"
+  words=("${GPFQ_LAUNCHER:-mpirun}")
+  if [[ ! -x ${words[0]} ]]; then # not a program as it stands, whose path may have spaces: a command with options
+    read -ra words <<<"${words[0]}"
+  fi
   read -ra options <<<"${GPFQ_LAUNCHER_OPTIONS-}"
   if [[ ${words[0]##*/} == srun ]]; then
     if [[ " ${words[*]} ${options[*]-} " != *' --mpi='* ]]; then
@@ -122,7 +125,7 @@ count_fault() {
 
 # run_job CONFIG [GPFQ_OPTION...]: the whole job.
 run_job() {
-  local config=${1-} is_first=true status=0 printed
+  local config=${1-} status=0 printed
   [[ -n $config ]] || give_up "a config is needed: sbatch [SBATCH_OPTION...] $script_name CONFIG [GPFQ_OPTION...]"
   shift
   [[ -n ${SLURM_JOB_ID-} ]] || give_up 'this is a batch script: sbatch '"$script_name $config"
@@ -130,12 +133,15 @@ run_job() {
   check_config "$config"
   load_software
   program=$(find_program "$home") || exit
-  ((${SLURM_RESTART_COUNT:-0} == 0)) || is_first=false
   fault_file=${SLURM_SUBMIT_DIR:-.}/.gpfq-$SLURM_JOB_ID.faults
+  begun_file=${SLURM_SUBMIT_DIR:-.}/.gpfq-$SLURM_JOB_ID.begun
+  if ((${SLURM_RESTART_COUNT:-0} == 0)); then
+    rm -f "$fault_file" "$begun_file"
+  fi
   derive_shape
   derive_memory
   launcher_command
-  resume_options "$is_first" "$@"
+  resume_options "$begun_file" "$@"
   say "job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)): $rank_count ranks on $SLURM_JOB_NODELIST" \
     "($ranks_on_nodes), $threads threads and $memory_per_rank each, by ${GPFQ_LAUNCHER:-mpirun}"
   clean_nodes
@@ -150,24 +156,31 @@ run_job() {
   fi
   rm -f "$printed"
   case $status in
-    0) rm -f "$fault_file" && say 'done' ;;
-    "$gpfq_exit_stopped") requeue 'stopped with a checkpoint' ;;
+    0) rm -f "$fault_file" "$begun_file" && say 'done' ;;
+    "$gpfq_exit_stopped")
+      rm -f "$fault_file" # it gets on: earlier faults do not count any more
+      requeue 'stopped with a checkpoint'
+      ;;
     *) end_by_fault "$status" ;;
   esac
   exit "$status"
 }
 
-# end_by_fault STATUS: 1 and 2 come with a message of gpfq's own, which another start would only repeat; above 128 a
-# rank or a node was lost. One that was lost while it stopped on request is none of the job's faults.
+# end_by_fault STATUS: 2 comes with a message of gpfq's own, which another start would only repeat; above 128 a rank or
+# a node was lost, and so it may have been with 1, where MPI failed in a rank that is left. One that was lost while it
+# stopped on request is none of the job's faults.
 end_by_fault() {
-  if (($1 < 128)) || [[ $end_asked == true ]]; then
+  if (($1 != 1 && $1 < 128)) || [[ $end_asked == true ]]; then
+    rm -f "$fault_file" "$begun_file"
+    clean_nodes # there is no next start to do it
     say "ended with exit code $1"
   elif [[ $stop_asked == true ]]; then
     requeue "ended with exit code $1 while it stopped"
   elif count_fault; then
     requeue "ended with exit code $1 (a rank or a node was lost)"
   else
-    rm -f "$fault_file"
+    rm -f "$fault_file" "$begun_file"
+    clean_nodes
     say "ended with exit code $1 (a rank or a node was lost) too often; to go on, submit it again"
   fi
 }

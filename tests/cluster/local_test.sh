@@ -43,6 +43,30 @@ expect_text "$log" 'resumed'
 expect_codes "$work/run"
 [[ ! -e $leftover && ! -e $folder ]] || fail 'leftovers of killed jobs are still there'
 
+# An --overwrite counts until gpfq has begun to overwrite.
+resumes_by() {
+  # shellcheck source=launch/lib/job.sh
+  (source "$source_folder/launch/lib/job.sh" && resume_options "$1" --levels 3 --overwrite && echo "${arguments[*]}")
+}
+[[ $(resumes_by '') == '--levels 3 --overwrite' ]] || fail "by hand: $(resumes_by '')"
+[[ $(resumes_by begun) == '--levels 3 --overwrite --begun begun' ]] || fail "not begun: $(resumes_by begun)"
+touch begun
+[[ $(resumes_by begun) == '--levels 3 --resume' ]] || fail "begun: $(resumes_by begun)"
+
+# A launcher whose path has spaces, and one with options.
+launcher_of() {
+  # shellcheck disable=SC2016
+  GPFQ_LAUNCHER=$1 SLURM_NTASKS=2 home=$source_folder script_name=test bash -c 'source "$home/launch/lib/slurm.sh"
+    rank_count=2 ranks_on_nodes=2 threads=1 most_ranks=2
+    launcher_command
+    printf "%s\n" "${launcher[@]}"'
+}
+mkdir -p 'with space'
+printf '#!/bin/sh\n' >'with space/mpirun'
+chmod +x 'with space/mpirun'
+launcher_of "$PWD/with space/mpirun" | grep -qxF "$PWD/with space/mpirun" || fail "a path with spaces: $(launcher_of "$PWD/with space/mpirun")"
+launcher_of "$GPFQ_MPIEXEC -q" | grep -qxF -e -q || fail "a launcher with options: $(launcher_of "$GPFQ_MPIEXEC -q")"
+
 status=0
 "$source_folder/launch/local.sh" nowhere.json 2>"$work/message.txt" || status=$?
 ((status == 2)) || fail "a config that is not there ends with $status"
