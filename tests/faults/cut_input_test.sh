@@ -23,7 +23,7 @@ begin() {
   : >"$folder/out"
   # shellcheck disable=SC2086
   timeout -s KILL 100 mpirun ${MPIRUN_FLAGS:-} -q -n "$ranks" "$program" quantize "$config" --set threads=1 --resume \
-    --set quantization.form=residual --set quantization.block=16 --set memory_per_rank=14MiB --set "output=$output" "$@" \
+    --set quantization.form=residual --set quantization.block=64 --set memory_per_rank=32MiB --set "output=$output" "$@" \
     >>"$folder/out" 2>&1 &
   job=$!
 }

@@ -16,7 +16,7 @@ hang_seconds=60
 # layer, which is searched for in a pass of its own; Gram form, with several chunks of rows; a convolutional network with
 # a grouped layer, which is evaluated at the end.
 kinds=(neuron layer gram conv)
-residual=(--set quantization.form=residual --set quantization.block=16 --set memory_per_rank=34MiB
+residual=(--set quantization.form=residual --set quantization.block=16 --set memory_per_rank=72MiB
   --set quantization.radius.rule=search --set quantization.refine.sweeps=2)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -7,7 +7,7 @@ program=$(realpath "$1")
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 # Every block ends with a checkpoint, which makes the run long enough to be met in the middle.
-settings=(--set quantization.form=residual --set quantization.block=8 --set memory_per_rank=14MiB --set checkpoint_seconds=0)
+settings=(--set quantization.form=residual --set quantization.block=8 --set memory_per_rank=28MiB --set checkpoint_seconds=0)
 
 fail() {
   echo "resume_test: FAILED: $*" >&2
