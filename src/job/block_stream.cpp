@@ -116,7 +116,7 @@ void BlockStream::check_usable(const quant::InputBlock& block, Index first) cons
   comm_.agree([&] {
     if (const auto found = block.find_unusable())
       throw_input("layer '{}': input {} is not usable at sample {}: expected finite activations below 1e15", layer_,
-                  first + found->second, rows_.sample_of(found->first));
+                  rows_.input_at(first + found->second), rows_.sample_of(found->first));
   });
 }
 

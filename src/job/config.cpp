@@ -37,6 +37,7 @@ Json parse_json(const std::string& text, const std::string& where) {
 
 RadiusRule parse_radius(const Json& settings, RadiusRule rule, const std::string& prefix) {
   const Json root = {{"radius", settings.contains("radius") ? settings.at("radius") : Json::object()}};
+  const RadiusKind inherited = rule.kind;
   for (const char* key : {"radius.rule", "radius.scale", "radius.value", "radius.per"}) {
     if (rule.is_given || lookup(root, key).is_null()) continue;
     rule.is_given = true;
@@ -61,6 +62,13 @@ RadiusRule parse_radius(const Json& settings, RadiusRule rule, const std::string
            "a positive number");
     if (lookup(root, "radius.rule").is_null()) rule.kind = RadiusKind::value;
   }
+  if (rule.kind != inherited && scale.is_null()) rule.scale.reset();  // a multiple of medians says nothing of maxima
+  for (const char* key : {"radius.candidates", "radius.span"}) {
+    const Json found = lookup(root, key);
+    if (!found.is_null() && rule.kind != RadiusKind::search && rule.is_given)
+      throw_input("config: '{}{}' is {} with a radius rule other than search, expected none: only search tries several",
+                  prefix, key, found.dump());
+  }
   rule.candidates = static_cast<int>(count_at(root, "radius.candidates", rule.candidates, 1, 64, prefix));
   const Json span = lookup(root, "radius.span");
   if (!span.is_null()) rule.span = span.get<double>();
@@ -74,6 +82,37 @@ const std::map<std::string, Method>& methods() {
   static const std::map<std::string, Method> names = {{"gpfq", Method::gpfq}, {"spfq", Method::spfq}, {"optq", Method::optq},
                                                       {"qronos", Method::qronos}, {"msq", Method::msq}};
   return names;
+}
+
+/// What one table of settings says beside what it is without effect on or makes no sense with.
+void check_combinations(const Json& settings, const LayerSettings& result, const std::string& prefix) {
+  if (result.threshold > 0 && result.method != Method::gpfq)
+    throw_input("config: '{}threshold' is {:g} with method {}, expected 0: only gpfq has a sparse path", prefix,
+                result.threshold, method_name(result.method));
+  if (result.threshold > 0 && result.levels % 2 == 0)
+    throw_input("config: '{}threshold' is {:g} with {} levels, expected an odd number of 'levels': an even one has no zero",
+                prefix, result.threshold, result.levels);
+  if (result.threshold > 0 && result.sweeps > 0)
+    throw_input("config: '{}refine.sweeps' is {} with a 'threshold' of {:g}, expected 0: sweeps would undo its zeros",
+                prefix, result.sweeps, result.threshold);
+  if (result.method == Method::msq) {
+    for (const char* key : {"radius.candidates", "radius.span"})
+      if (!lookup(settings, key).is_null())
+        throw_input("config: '{}{}' is given with method msq, expected none: rounding reads no inputs to search by", prefix,
+                    key);
+    if (result.radius.kind == RadiusKind::search)
+      throw_input("config: '{}radius.rule' is \"search\" with method msq, expected another: rounding reads no inputs to "
+                  "search by",
+                  prefix);
+    if (const Json sweeps = lookup(settings, "refine.sweeps"); !sweeps.is_null() && sweeps != 0)
+      throw_input("config: '{}refine.sweeps' is {} with method msq, expected 0: rounding reads no inputs", prefix,
+                  sweeps.dump());
+    if (lookup(settings, "order") == "activation")
+      throw_input("config: '{}order' is \"activation\" with method msq, expected natural: rounding reads no inputs", prefix);
+  }
+  if (result.diffuses() && result.form == FormChoice::residual)
+    throw_input("config: '{}form' is \"residual\" with method {}, expected auto or gram: it needs the inputs' products",
+                prefix, method_name(result.method));
 }
 
 /// A number within limits.
@@ -109,21 +148,14 @@ LayerSettings parse_settings(const Json& settings, LayerSettings result, const s
   result.orders_by_activation =
       choose<bool>(settings, "order", {{"natural", false}, {"activation", true}}, result.orders_by_activation, prefix);
   result.threshold = number_at(settings, "threshold", result.threshold, 0, max_threshold, prefix);
+  result.sparsity = choose<Sparsity>(settings, "sparsity", {{"soft", Sparsity::soft}, {"hard", Sparsity::hard}},
+                                     result.sparsity, prefix);
   result.damping = number_at(settings, "damping", result.damping, 1e-12, 1e6, prefix);
   result.seed = static_cast<std::uint64_t>(count_at(settings, "seed", static_cast<Index>(result.seed), 0, Index{1} << 62, prefix));
   const Json bias = lookup(settings, "bias_correction");
   if (!bias.is_null()) result.given_bias_correction = bias.get<bool>();
   result.complete();
-  if (result.threshold > 0 && result.method != Method::gpfq)
-    throw_input("config: '{}threshold' is {:g} with method {}, expected 0: only gpfq has a sparse path", prefix,
-                result.threshold, method_name(result.method));
-  if (result.method == Method::msq && result.radius.kind == RadiusKind::search)
-    throw_input("config: '{}radius.rule' is \"search\" with method msq, expected another: rounding reads no inputs to "
-                "search by",
-                prefix);
-  if (result.diffuses() && result.form == FormChoice::residual)
-    throw_input("config: '{}form' is \"residual\" with method {}, expected auto or gram: it needs the inputs' products",
-                prefix, method_name(result.method));
+  check_combinations(settings, result, prefix);
   return result;
 }
 
@@ -243,7 +275,9 @@ void LayerSettings::complete() {
     radius.kind = method == Method::msq ? RadiusKind::median : RadiusKind::search;  // rounding has nothing to search by
     radius.per_neuron = method != Method::msq;
   }
-  sweeps = given_sweeps.value_or(radius.is_given || method == Method::msq ? 0 : default_sweeps);
+  // Sweeps round to the nearest level: they undo zeros that λ asks for, and what stochastic rounding draws.
+  const bool has_none = radius.is_given || method == Method::msq || method == Method::spfq || threshold > 0;
+  sweeps = method == Method::msq ? 0 : given_sweeps.value_or(has_none ? 0 : default_sweeps);
   corrects_bias = given_bias_correction.value_or(!radius.is_given) && method != Method::msq;
 }
 
@@ -307,6 +341,9 @@ Config parse_config(const std::string& text, const std::filesystem::path& folder
       check_rule(rules[i], i);
       config.rules.push_back({rules[i].at("match").get<std::string>(), rules[i].dump()});
     }
+    if (const Json bias = lookup(root, "quantization.bias_correction"); !config.has_network() && bias == true)
+      throw_input("config: 'quantization.bias_correction' is true with layers without a network, expected false or none: "
+                  "there is no bias to correct");
     config.block = count_at(root, "quantization.block", 0, 0, 4096);
     config.grid = parse_grid(root);
     config.channelwise = choose<bool>(root, "quantization.conv", {{"filters", false}, {"channelwise", true}}, false);

@@ -57,10 +57,15 @@ const std::vector<ConfigKey>& config_keys() {
       {"quantization.radius.span", "number", "4", "", "the largest of them over the smallest"},
       {"quantization.refine.sweeps", "integer", "null", "", "passes over the inputs after the method, each weight moved where "
                                                         "that lowers the error; fewer where one changes nothing; null "
-                                                        "takes 4, or 0 where a radius is given"},
+                                                        "takes 4, or 0 where a radius or threshold is given or the "
+                                                        "method is spfq"},
       {"quantization.order", "string", "\"natural\"", "", "natural, or activation: inputs visited by falling norm"},
-      {"quantization.threshold", "number", "0", "", "lambda of the sparse path, in steps: arguments are moved towards zero "
-                                                   "by it first (gpfq)"},
+      {"quantization.threshold", "number", "0", "", "lambda of the sparse path (gpfq, odd levels), in steps (half the "
+                                                   "distance of two levels, radius / (levels - 1)): arguments up to it "
+                                                   "become zero"},
+      {"quantization.sparsity", "string", "\"soft\"", "", "what threshold does to the others: soft moves them towards zero by "
+                                                        "lambda, hard keeps them and takes the levels 0 and "
+                                                        "+-(lambda + 2k steps), k = 0, 1, ..."},
       {"quantization.damping", "number", "0.01", "", "added to the diagonal of the inputs' products, in units of its mean "
                                                     "(optq, qronos)"},
       {"quantization.seed", "integer", "0", "", "of stochastic rounding (spfq)"},
@@ -77,7 +82,7 @@ const std::vector<ConfigKey>& config_keys() {
       {"quantization.fold_batchnorm", "boolean", "true", "", "fold BatchNormalization into the layer directly before it"},
       {"quantization.layers", "objects", "[]", "", "overrides: match (regular expression for the whole layer name) with "
                                                  "skip, method, levels, bits, radius, refine, order, threshold, "
-                                                 "damping, seed, form; the last match wins"},
+                                                 "sparsity, damping, seed, form; the last match wins"},
       {"checkpoint_seconds", "number", "600", "s", "time between checkpoints inside a layer; 0: at every block of inputs"},
       {"stream.ranks_per_node", "integer", "0", "ranks", "ranks that share one copy of a block of inputs; 0 takes all of a "
                                                         "node"},

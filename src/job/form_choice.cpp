@@ -22,6 +22,8 @@ constexpr Index most_gram_inputs = 5792;
 // keeps a dense layer's outputs where they stay below that.
 constexpr Index residual_limit_bytes = Index{256} << 20;
 constexpr Index outputs_limit_bytes = Index{1} << 30;
+// All candidates of a tile that keep their outputs: three quarters of the memory that a rank has unless told otherwise.
+constexpr Index candidates_limit_bytes = Index{3} << 30;
 
 // Shares of the rate of a large product.
 constexpr double kernel_share = 0.25;
@@ -41,10 +43,10 @@ double kernel_cost(const LayerPlan& plan, Index block) {
          static_cast<double>(plan.problem_neurons) / kernel_share;
 }
 
-Index residual_bytes(const LayerPlan& plan, bool keeps_outputs) {
+Index residual_bytes(const LayerPlan& plan, bool keeps_outputs, int candidates) {
   quant::PathShape shape = plan.path;
   shape.keeps_outputs = keeps_outputs;
-  return quant::InputBlock::bytes(shape) + plan.candidates * quant::TilePath::bytes(shape, plan.tile_width);
+  return quant::InputBlock::bytes(shape) + candidates * quant::TilePath::bytes(shape, plan.tile_width);
 }
 
 /// The cheapest block, or the one that was asked for.
@@ -83,7 +85,7 @@ double gram_cost(const LayerPlan& plan, Index panel) {
   // The path of each candidate and again of the one that is kept, what comes of it, sweeps; C whole instead of half.
   const double paths = plan.candidates > 1 ? plan.candidates + 1 : 1;
   const double after = plan.measures() ? 4.0 * (plan.candidates > 1 ? plan.candidates : 0) + (plan.sweeps > 0 ? 4.0 : 0.0) + 2.0 * plan.sweeps : 0.0;
-  const double triangles = plan.measures() && !plan.path.shared ? 1.5 : 1.0;
+  const double triangles = (plan.measures() || plan.orders_by_activation) && !plan.path.shared ? 1.5 : 1.0;
   return N * N *
              (networks * static_cast<double>(plan.path.samples) * triangles / narrow_share(panel) +
               (networks * paths + after) * static_cast<double>(plan.problem_neurons) / shallow_share(panel)) +
@@ -93,7 +95,8 @@ double gram_cost(const LayerPlan& plan, Index panel) {
 void choose_form(const LayerSettings& settings, Index asked_block, bool can_keep, LayerPlan& plan) {
   const Index panel = std::min(asked_block > 0 ? asked_block : default_panel, plan.path.inputs);
   plan.path.block_width = panel;
-  const bool keeps = can_keep && residual_bytes(plan, true) <= outputs_limit_bytes;
+  const bool keeps = can_keep && residual_bytes(plan, true, 1) <= outputs_limit_bytes &&
+                     residual_bytes(plan, true, plan.candidates) <= candidates_limit_bytes;
   const Index block = choose_block(plan, asked_block, keeps);
   const auto take = [&](Form form, std::string reason) {
     plan.form = form;
@@ -107,12 +110,14 @@ void choose_form(const LayerSettings& settings, Index asked_block, bool can_keep
                                         settings.form == FormChoice::residual ? "pinned residual does not apply: " : "",
                                         plan.channelwise ? "input channel" : "group"));
   if (plan.diffuses) return take(Form::gram, "method " + method_name(plan.method));
-  if (plan.orders_by_activation) return take(Form::gram, "order activation");
   if (settings.form != FormChoice::automatic)
     return take(settings.form == FormChoice::gram ? Form::gram : Form::residual, "pinned");
-  if (plan.path.inputs > most_gram_inputs) return take(Form::residual, "too many inputs for G and C");
+  const bool fits_gram = plan.path.inputs <= most_gram_inputs;
+  if (plan.is_conv && plan.orders_by_activation && fits_gram)
+    return take(Form::gram, "order activation");  // the residual form would read a channel for each of its inputs
+  if (!fits_gram) return take(Form::residual, "too many inputs for G and C");
   if (gram_cost(plan, panel) <= residual_cost(plan, block, keeps)) return take(Form::gram, "cheaper");
-  if (plan.is_conv && residual_bytes(plan, false) > residual_limit_bytes)
+  if (plan.is_conv && residual_bytes(plan, false, plan.candidates) > residual_limit_bytes)
     return take(Form::gram, "too many rows for a residual");
   take(Form::residual, keeps ? "cheaper, hands on outputs" : "cheaper");
 }

@@ -28,7 +28,7 @@ std::string graph_table(const net::Graph& graph, const std::vector<store::Quanti
       const auto quantized = std::find_if(layers.begin(), layers.end(),
                                           [&, &name = tensor](const auto& layer) { return layer.tensor == name; });
       list += fmt::format("{}{} {}{}", list.empty() ? "" : ", ", role, to_string(graph.tensor_shape(tensor)),
-                          quantized == layers.end() ? "" : fmt::format(" ({} levels)", quantized->levels));
+                          quantized == layers.end() ? "" : fmt::format(" ({} levels{})", quantized->levels, quantized->is_shifted ? ", shifted" : ""));
       parameters += element_count(graph.tensor_shape(tensor));
     }
     text += fmt::format("{:<{}}  {:<12}  {:>14}  {}\n", node.name, width, net::op_name(node.op), to_string(node.shape), list);

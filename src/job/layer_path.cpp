@@ -13,6 +13,7 @@
 #include "gpfq/quant/tile_path.hpp"
 #include "job/block_stream.hpp"
 #include "job/checkpointer.hpp"
+#include "job/input_order.hpp"
 #include "job/tile_states.hpp"
 
 namespace gpfq::job {
@@ -66,7 +67,7 @@ class PathRun {
   const Place place_;
   const StreamRanks ranks_;
   const TileStates states_;
-  const LayerRows rows_;
+  LayerRows rows_;
   const Index candidates_;
   StreamMemory memory_;
   std::unique_ptr<BlockStream> stream_;
@@ -87,6 +88,11 @@ PathRun::PathRun(const LayerTask& task, RankReport& report)
       candidates_(static_cast<Index>(task.alphabets.candidates.size())),
       known_(resumed_.known),
       scores_(1, task.layer.searches_layer ? task.layer.neurons : 0, task.alphabets.candidates.size()) {
+  if (task.layer.orders_by_activation) {
+    const Stopwatch reading;
+    rows_.set_order(order_by_norm(task.comm, task.layer, rows_));
+    report_.seconds["read"] += reading.seconds();
+  }
   const quant::PathShape& shape = place_.shape;
   const Index window_bytes = 2 * quant::InputBlock::value_count(shape) * static_cast<Index>(sizeof(float));
   const bool lacks_room = mpi::SharedWindow::room() < window_bytes * ranks_.columns_on_node;
@@ -212,7 +218,9 @@ void PathRun::begin_tiles(const TileWave& wave, TilePosition at) {
         if (alphabets_ == 1) std::copy_n(known_.chosen.begin() + box.first_neuron, box.neurons, which.begin());
         tiles_.push_back(
             std::make_unique<quant::TilePath>(place_.shape, task_.layer.tile_width, alphabets_of(task_, box, which)));
-        tiles_.back()->set_visit(visit_of(task_, box));
+        quant::Visit visit = visit_of(task_, box);
+        visit.order = rows_.order();
+        tiles_.back()->set_visit(std::move(visit));
         if (candidate == 0)
           read_tile_weights(task_, box, tiles_.back()->weights());
         else
@@ -270,9 +278,16 @@ void PathRun::count_inputs(Index index, const quant::InputBlock& block) {
                                                       static_cast<std::size_t>(block.count()));
     sums[network].insert(sums[network].end(), of_block.begin(), of_block.end());
   }
-  if (end == place_.shape.inputs && sums.size() == 2) {  // of Xq, then of X
-    sums.front().insert(sums.front().end(), sums.back().begin(), sums.back().end());
-    sums.pop_back();
+  if (end == place_.shape.inputs) {
+    for (std::vector<double>& of_network : sums) {  // from the order of visits to the inputs' own
+      const std::vector<double> visited = of_network;
+      for (std::size_t t = 0; t < visited.size(); ++t)
+        of_network[static_cast<std::size_t>(rows_.input_at(static_cast<Index>(t)))] = visited[t];
+    }
+    if (sums.size() == 2) {  // of Xq, then of X
+      sums.front().insert(sums.front().end(), sums.back().begin(), sums.back().end());
+      sums.pop_back();
+    }
   }
   known_.column_sums = sums;
 }
@@ -295,7 +310,8 @@ void PathRun::set_scores(const TileWave& wave, CandidateScores& scores) const {
   }
 }
 
-/// Of each tile's candidates, the neurons that were chosen go together into the first; the others are dropped.
+/// Of each tile's candidates, the neurons that were chosen go together into the first; the others are dropped. One that
+/// all neurons chose stays as it is, bounds included: as if there had been no other.
 void PathRun::choose(const TileWave& wave, const std::vector<int>& best) {
   const auto count = static_cast<std::size_t>(alphabets_);
   for (const Index tile : wave.all) {
@@ -305,8 +321,14 @@ void PathRun::choose(const TileWave& wave, const std::vector<int>& best) {
   Tiles kept;
   for (std::size_t i = 0; i < tiles_.size(); i += count) {
     const TileBox box = tile_box(task_.layer, wave.mine[i / count]);
+    const auto of_tile = std::span(best).subspan(static_cast<std::size_t>(box.first_neuron), static_cast<std::size_t>(box.neurons));
+    const auto first = static_cast<std::size_t>(of_tile.front());
+    if (std::all_of(of_tile.begin(), of_tile.end(), [&](int which) { return which == of_tile.front(); })) {
+      kept.push_back(std::move(tiles_[i + first]));
+      continue;
+    }
     for (Index j = 0; j < box.neurons; ++j) {
-      const int which = best[static_cast<std::size_t>(box.first_neuron + j)];
+      const int which = of_tile[static_cast<std::size_t>(j)];
       if (which > 0) tiles_[i]->take(j, *tiles_[i + static_cast<std::size_t>(which)]);
     }
     kept.push_back(std::move(tiles_[i]));

@@ -101,15 +101,26 @@ void LayerRows::fill_patches(Network network, Range inputs, const quant::PathSha
   }
 }
 
+/// Inputs that follow each other in the layer and in the order of visits, from the one that is visited at `at` on.
+Range LayerRows::run_of(Index at, Index end) const {
+  const Index first = input_at(at);
+  Index count = order_.empty() ? end - at : 1;
+  while (at + count < end && input_at(at + count) == first + count) ++count;
+  return {first, first + count};
+}
+
 void LayerRows::fill(Index first, Range part, quant::InputBlock& block) const {
   require(layer_.problems == 1, "LayerRows::fill: one problem");
   if (block.shape().chunk_count() == 0 || part.empty()) return;
-  const Range inputs{first + part.begin, first + part.end};
   const auto fill_network = [&](Network network, float* out) {
-    if (layer_.is_conv)
-      fill_patches(network, inputs, block.shape(), out + part.begin * block.shape().stride());
-    else
-      fill_dense(network, inputs, block.shape(), out + part.begin * block.shape().stride());
+    for (Index t = part.begin; t < part.end;) {
+      const Range inputs = run_of(first + t, first + part.end);
+      if (layer_.is_conv)
+        fill_patches(network, inputs, block.shape(), out + t * block.shape().stride());
+      else
+        fill_dense(network, inputs, block.shape(), out + t * block.shape().stride());
+      t += inputs.size();
+    }
   };
   fill_network(layer_.path.shared ? Network::analog : Network::quantized, block.quantized());
   if (!block.shape().shared) fill_network(Network::analog, block.analog());

@@ -3,6 +3,7 @@
 // feature maps made on the way.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "gpfq/job/plan.hpp"
@@ -16,8 +17,14 @@ class LayerRows {
  public:
   LayerRows(const net::Graph& graph, const LayerPlan& layer, const store::ActivationStore& store);
 
-  /// Fills some inputs of a block that begins at input `first`, for the rows that its shape says lie here. One problem
-  /// only. @param part  inputs, counted from the block's first
+  /// From here on blocks are made of inputs in this order: the t-th is order[t].
+  void set_order(std::vector<Index> order) { order_ = std::move(order); }
+  [[nodiscard]] const std::vector<Index>& order() const { return order_; }
+  /// The input that is visited t-th.
+  [[nodiscard]] Index input_at(Index t) const { return order_.empty() ? t : order_[static_cast<std::size_t>(t)]; }
+
+  /// Fills some inputs of a block that begins at the `first`-th input, for the rows that its shape says lie here. One
+  /// problem only. @param part  inputs, counted from the block's first
   void fill(Index first, Range part, quant::InputBlock& block) const;
   /// The sample that a row belongs to.
   [[nodiscard]] Index sample_of(Index row) const { return row / layer_.rows_per_sample; }
@@ -47,6 +54,7 @@ class LayerRows {
   void fill_patches(store::Network network, Range inputs, const quant::PathShape& shape, float* out) const;
   void extract_rows(const net::ConvGeometry& geometry, Index group, Index first_input, Index count, const float* maps,
                     const Positions& positions, Index first_sample, Range rows, float* out, Index stride) const;
+  [[nodiscard]] Range run_of(Index at, Index end) const;
   [[nodiscard]] Positions positions_of(Range samples) const;
   [[nodiscard]] Range samples_of(Range rows) const;
 
@@ -54,6 +62,7 @@ class LayerRows {
   const store::ActivationStore& store_;
   int input_node_;
   net::ConvGeometry geometry_;  ///< of a convolution
+  std::vector<Index> order_;    ///< input visited t-th; empty: as they are
 };
 
 }  // namespace gpfq::job

@@ -27,7 +27,8 @@ std::vector<quant::Alphabet> alphabets_of(const LayerTask& task, const TileBox& 
 quant::Visit visit_of(const LayerTask& task, const TileBox& box) {
   quant::Visit visit;
   visit.threshold = task.layer.threshold;
-  if (task.layer.threshold > 0) visit.rounding = quant::RoundingKind::soft;
+  if (task.layer.threshold > 0)
+    visit.rounding = task.layer.shifts_levels ? quant::RoundingKind::hard : quant::RoundingKind::soft;
   if (task.layer.method == Method::spfq) visit.rounding = quant::RoundingKind::stochastic;
   visit.seed = random_bits(task.layer.rounding_seed, static_cast<std::uint64_t>(box.problem));
   visit.first_neuron = box.first_neuron;

@@ -152,6 +152,7 @@ void set_costs(const net::Graph& graph, LayerPlan& plan) {
       alone.shared = true;
       plan.shared_bytes += 2 * (quant::InputBlock::bytes(alone) - quant::InputBlock::value_count(alone) * float_bytes);
     }
+    if (plan.orders_by_activation) plan.shared_bytes += plan.path.inputs * 2 * index_bytes;  // order, norms as they come
     plan.tile_bytes = plan.candidates * quant::TilePath::bytes(plan.path, plan.tile_width);
   } else {
     plan.tile_bytes = plan.tile_width * plan.inputs * 5;
@@ -182,6 +183,7 @@ LayerPlan shape_layer(const net::Graph& graph, int index, std::size_t ordinal, c
     plan.corrects_bias = settings.corrects_bias && config.has_network();
     plan.path.sums_columns = plan.corrects_bias;
     plan.threshold = settings.threshold;
+    plan.shifts_levels = settings.shifts_levels();
     plan.damping = settings.damping;
     plan.rounding_seed = random_bits(settings.seed, ordinal);
   }

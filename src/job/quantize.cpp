@@ -43,7 +43,8 @@ std::vector<store::QuantizedLayer> result_layers(const net::Graph& graph, const 
   for (const LayerPlan* layer : plan.quantized_layers())
     layers.push_back({layer->name, graph.node(layer->node).source_name, layer->tensor,
                       config.settings_for(layer->name).levels, graph.tensor_shape(layer->tensor),
-                      layer->corrects_bias ? graph.node(layer->node).parameters.at("bias") : ""});
+                      layer->corrects_bias ? graph.node(layer->node).parameters.at("bias") : "", layer->shifts_levels,
+                      layer->shifts_levels ? layer->threshold : 0});
   return layers;
 }
 

@@ -91,7 +91,7 @@ std::vector<double> neuron_radii(const mpi::Communicator& comm, const LayerPlan&
 quant::Alphabet LayerAlphabets::candidate(Index neuron, std::size_t which) const {
   const auto at = static_cast<std::size_t>(neuron);
   if (which == 0) return alphabets[at];
-  return quant::Alphabet::from_radius(levels, static_cast<double>(radius[at]) * candidates[which]);
+  return quant::Alphabet::from_radius(levels, static_cast<double>(radius[at]) * candidates[which], threshold_steps);
 }
 
 void LayerAlphabets::choose(const std::vector<int>& which) {
@@ -119,11 +119,12 @@ LayerAlphabets find_alphabets(const mpi::Communicator& comm, const LayerPlan& la
   }
   const int count = settings.candidates();
   result.levels = settings.levels;
+  result.threshold_steps = settings.shifts_levels() ? settings.threshold : 0;
   for (int i = 0; i < count; ++i)
     result.candidates.push_back(count == 1 ? 1.0 : std::pow(settings.radius.span, -static_cast<double>(i) / (count - 1)));
   comm.agree([&] {
     for (const double r : radius) {
-      result.alphabets.push_back(quant::Alphabet::from_radius(settings.levels, r));
+      result.alphabets.push_back(quant::Alphabet::from_radius(settings.levels, r, result.threshold_steps));
       result.radius.push_back(static_cast<float>(r));
     }
   });

@@ -17,6 +17,7 @@ struct LayerAlphabets {
   std::vector<quant::Alphabet> alphabets;
   std::vector<double> candidates;  ///< radii that a search tries, in units of `radius`; one otherwise
   int levels = 0;
+  double threshold_steps = 0;      ///< of shifted levels: λ in steps
 
   /// A neuron's alphabet with one of the candidates.
   [[nodiscard]] quant::Alphabet candidate(Index neuron, std::size_t which) const;

@@ -66,6 +66,9 @@ float uniform(std::uint64_t seed, Index counter) {
 
 float shrink(float z, float threshold) { return std::copysign(std::max(std::abs(z) - threshold, 0.0F), z); }
 
+/// Where z would lie among levels without a shift: zero up to λ, beyond it a spacing or more from zero.
+float unshift(float z, float threshold, float shift) { return std::abs(z) <= threshold ? 0.0F : z - std::copysign(1.0F, z) * shift; }
+
 template <Index lanes, RoundingKind rounding>
 void quantize_lanes(const BlockOperands& block, Index first) {
   const float last = static_cast<float>(block.levels - 1);
@@ -80,12 +83,13 @@ void quantize_lanes(const BlockOperands& block, Index first) {
       float argument = c[lane] * inverse_norm;
       float half = 0.5F * static_cast<float>(block.levels);
       if constexpr (rounding == RoundingKind::soft) argument = shrink(argument, block.threshold[j]);
+      if constexpr (rounding == RoundingKind::hard) argument = unshift(argument, block.threshold[j], block.shift[j]);
       if constexpr (rounding == RoundingKind::stochastic)
         if (inverse_norm > 0) half = 0.5F * last + uniform(block.seed[j], block.first_counter + t);
       const float position = std::floor(argument * block.inverse_spacing[j] + half);
       const float code = std::min(std::max(position, 0.0F), last);
       block.saturated[j] += code != position ? 1 : 0;
-      const float value = (2.0F * code - last) * block.step[j];
+      const float value = level_value(2.0F * code - last, block.step[j], rounding == RoundingKind::hard ? block.shift[j] : 0.0F);
       block.Q[row + static_cast<Index>(lane)] = value;
       if (block.diffuses) block.E[row + static_cast<Index>(lane)] = inverse_norm > 0 ? c[lane] - value : 0.0F;
       block.codes[row + static_cast<Index>(lane)] = static_cast<std::uint8_t>(static_cast<int>(code));
@@ -157,6 +161,7 @@ void quantize_block(const BlockOperands& block) {
   require(block.neurons % kernel_lanes == 0, "quantize_block: neurons are a multiple of kernel_lanes");
   if (block.rounding == RoundingKind::nearest) return quantize_tile<RoundingKind::nearest>(block);
   if (block.rounding == RoundingKind::soft) return quantize_tile<RoundingKind::soft>(block);
+  if (block.rounding == RoundingKind::hard) return quantize_tile<RoundingKind::hard>(block);
   quantize_tile<RoundingKind::stochastic>(block);
 }
 

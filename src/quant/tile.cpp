@@ -58,9 +58,14 @@ void Tile::set_visit(Visit visit) {
   require(next_input_ == 0, "Tile::set_visit: before the first block");
   require(visit.order.empty() || static_cast<Index>(visit.order.size()) == inputs_, "Tile::set_visit: all inputs");
   visit_ = std::move(visit);
-  if (visit_.rounding == RoundingKind::soft) {
+  const bool is_hard = visit_.rounding == RoundingKind::hard;
+  if (is_hard || visit_.rounding == RoundingKind::soft) {
     threshold_ = AlignedBuffer<float>(tile_width_);
-    for (Index j = 0; j < neurons(); ++j) threshold_[j] = static_cast<float>(visit_.threshold * alphabet(j).step());
+    for (Index j = 0; j < neurons(); ++j) threshold_[j] = threshold_of(visit_.threshold, alphabet(j).step());
+  }
+  if (is_hard) {
+    shift_ = AlignedBuffer<float>(tile_width_);
+    for (Index j = 0; j < neurons(); ++j) shift_[j] = alphabet(j).shift();
   }
   if (visit_.rounding == RoundingKind::stochastic) {
     seed_ = AlignedBuffer<std::uint64_t>(tile_width_);
@@ -70,7 +75,7 @@ void Tile::set_visit(Visit visit) {
 }
 
 Index Tile::bytes(Index inputs, Index block_width, Index tile_width) {
-  return tile_width * (inputs * 5 + block_width * 9 + 32);
+  return tile_width * (inputs * 5 + block_width * 9 + 36);
 }
 
 BlockOperands Tile::operands(Index count, const float* inverse_norm, const float* P) {
@@ -85,6 +90,7 @@ BlockOperands Tile::operands(Index count, const float* inverse_norm, const float
   operands.levels = alphabets_.front().levels();
   operands.rounding = visit_.rounding;
   operands.threshold = threshold_.data();
+  operands.shift = shift_.data();
   operands.seed = seed_.data();
   operands.first_counter = next_input_;
   operands.Q = Q_.data();
@@ -166,6 +172,8 @@ void Tile::diffuse_next(Index count, const float* T, const float* inverse_norm, 
 Index Tile::refine(Index first, Index count, const float* G, const float* inverse_norm, const float* P,
                    const float* noise) {
   require(finished() && first + count <= inputs_, "Tile::refine: a finished tile and inputs that it has");
+  require(visit_.rounding == RoundingKind::nearest || visit_.rounding == RoundingKind::stochastic,
+          "Tile::refine: not after the sparse path, whose zeros it would undo");
   copy_values(first, count, Q_.data());
   copy_codes(first, count, block_codes_.data());
   RefineOperands block;

@@ -9,6 +9,7 @@
 
 #include "gpfq/base/durable.hpp"
 #include "gpfq/base/error.hpp"
+#include "gpfq/quant/alphabet.hpp"
 #include "store/dataset.hpp"
 
 namespace gpfq::store {
@@ -31,6 +32,11 @@ QuantizedLayer read_layer(hid_t file, const std::string& name, const net::Graph&
   if (layer.shape.empty()) throw_input("{}: layer '{}' stands for tensor '{}', which is a scalar", where, name, layer.tensor);
   expect_dataset(file, group_name + "/codes", layer.shape, H5T_INTEGER, where);
   expect_dataset(file, group_name + "/step", {layer.shape.front()}, H5T_FLOAT, where);
+  layer.is_shifted = hdf5::link_exists(group.id(), "shift");
+  if (!layer.is_shifted) return layer;
+  expect_dataset(file, group_name + "/shift", {layer.shape.front()}, H5T_FLOAT, where);
+  if (layer.levels % 2 == 0)
+    throw_input("{}: layer '{}' has shifted levels, {} of them, expected an odd number", where, name, layer.levels);
   return layer;
 }
 
@@ -131,27 +137,46 @@ void read_tensor_rows(hid_t file, const std::string& tensor, const Shape& shape,
   check_finite(tensor, first * row_size, out, count * row_size);
 }
 
+std::vector<quant::Alphabet> read_layer_alphabets(hid_t file, const QuantizedLayer& layer, Index first, Index count,
+                                                  const std::string& where, hid_t transfer) {
+  const std::string group = "layers/" + layer.name;
+  const auto read = [&](const char* name) {
+    std::vector<float> values(static_cast<std::size_t>(count));
+    const hdf5::Handle dataset = hdf5::open_dataset(file, group + name, where);
+    hdf5::read_box(dataset.id(), H5T_NATIVE_FLOAT, {first}, {count}, values.data(), where + ":/" + group, transfer);
+    return values;
+  };
+  const std::vector<float> steps = read("/step");
+  const std::vector<float> shifts = layer.is_shifted ? read("/shift") : std::vector<float>(steps.size(), 0.0F);
+  std::vector<quant::Alphabet> alphabets;
+  for (std::size_t row = 0; row < steps.size(); ++row) {
+    if (!std::isfinite(steps[row]) || steps[row] < 0)
+      throw_input("{}: layer '{}' has step {} at neuron {}, expected a finite number >= 0", where, layer.name, steps[row],
+                  first + static_cast<Index>(row));
+    if (!std::isfinite(shifts[row]) || shifts[row] < -2 * steps[row])
+      throw_input("{}: layer '{}' has shift {} at neuron {}, expected a finite number >= {} (-2 steps)", where, layer.name,
+                  shifts[row], first + static_cast<Index>(row), -2 * steps[row]);
+    alphabets.emplace_back(layer.levels, steps[row], shifts[row]);
+  }
+  return alphabets;
+}
+
 void read_decoded_rows(hid_t file, const QuantizedLayer& layer, Index first, Index count, float* out,
                        const std::string& where, hid_t transfer) {
   const std::string group = "layers/" + layer.name;
   const Index row_size = element_count(layer.shape) / layer.shape.front();
   std::vector<std::uint8_t> codes(static_cast<std::size_t>(count * row_size));
-  std::vector<float> steps(static_cast<std::size_t>(count));
   const hdf5::Handle code_set = hdf5::open_dataset(file, group + "/codes", where);
-  const hdf5::Handle step_set = hdf5::open_dataset(file, group + "/step", where);
   read_rows_of(code_set.id(), H5T_NATIVE_UINT8, layer.shape, first, count, codes.data(), where + ":/" + group, transfer);
-  hdf5::read_box(step_set.id(), H5T_NATIVE_FLOAT, {first}, {count}, steps.data(), where + ":/" + group, transfer);
+  const std::vector<quant::Alphabet> alphabets = read_layer_alphabets(file, layer, first, count, where, transfer);
   for (Index row = 0; row < count; ++row) {
-    const float step = steps[static_cast<std::size_t>(row)];
-    if (!std::isfinite(step) || step < 0)
-      throw_input("{}: layer '{}' has step {} at neuron {}, expected a finite number >= 0", where, layer.name, step,
-                  first + row);
+    const quant::Alphabet& alphabet = alphabets[static_cast<std::size_t>(row)];
     for (Index i = row * row_size; i < (row + 1) * row_size; ++i) {
       const int code = codes[static_cast<std::size_t>(i)];
       if (code >= layer.levels)
         throw_input("{}: layer '{}' holds code {} at neuron {}, expected less than {}", where, layer.name, code,
                     first + row, layer.levels);
-      out[i] = static_cast<float>(2 * code - (layer.levels - 1)) * step;
+      out[i] = alphabet.value(code);
     }
   }
 }

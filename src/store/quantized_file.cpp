@@ -23,6 +23,8 @@ void create_layer(hid_t file, const QuantizedLayer& layer, const std::string& wh
   static_cast<void>(create_dataset(group.id(), "codes", layer.shape, H5T_STD_U8LE, where));
   static_cast<void>(create_dataset(group.id(), "radius", {layer.shape.front()}, H5T_IEEE_F32LE, where));
   static_cast<void>(create_dataset(group.id(), "step", {layer.shape.front()}, H5T_IEEE_F32LE, where));
+  if (layer.is_shifted)
+    static_cast<void>(create_dataset(group.id(), "shift", {layer.shape.front()}, H5T_IEEE_F32LE, where));
 }
 
 void create_serially(const std::filesystem::path& path, const ModelFile& source,
@@ -101,6 +103,7 @@ FileFrame QuantizedFile::frame() const {
   for (const QuantizedLayer& layer : layers_) {
     std::vector<std::string> written;
     for (const char* name : {"/codes", "/radius", "/step"}) written.push_back("layers/" + layer.name + name);
+    if (layer.is_shifted) written.push_back("layers/" + layer.name + "/shift");
     if (!layer.corrected_bias.empty()) written.push_back("tensors/" + layer.corrected_bias);
     for (const std::string& name : written)
       holes.push_back(range_of(hdf5::open_dataset(file_.id(), name, partial_path_.string()).id()));
@@ -132,6 +135,12 @@ void QuantizedFile::write_alphabets(const std::string& name, Index first_neuron,
   const hdf5::Handle step_set = hdf5::open_dataset(file_.id(), "layers/" + name + "/step", where);
   hdf5::write_box(radius_set.id(), H5T_NATIVE_FLOAT, {first_neuron}, {count}, radius.data(), where, transfer.id());
   hdf5::write_box(step_set.id(), H5T_NATIVE_FLOAT, {first_neuron}, {count}, step.data(), where, transfer.id());
+  const QuantizedLayer& described = layer(name);
+  if (!described.is_shifted) return;
+  std::vector<float> shift;
+  for (const float each : step) shift.push_back(quant::Alphabet::from_step(described.levels, each, described.threshold_steps).shift());
+  const hdf5::Handle shift_set = hdf5::open_dataset(file_.id(), "layers/" + name + "/shift", where);
+  hdf5::write_box(shift_set.id(), H5T_NATIVE_FLOAT, {first_neuron}, {count}, shift.data(), where, transfer.id());
 }
 
 void QuantizedFile::write_vector(const std::string& tensor, Index first, std::span<const float> values) {
@@ -163,13 +172,9 @@ void QuantizedFile::read_codes(const std::string& name, const CodeBox& box, std:
                  independent_transfer().id());
 }
 
-std::vector<float> QuantizedFile::read_steps(const std::string& name, Index first_neuron, Index count) const {
-  const std::string where = partial_path_.string();
-  std::vector<float> steps(static_cast<std::size_t>(count));
-  const hdf5::Handle dataset = hdf5::open_dataset(file_.id(), "layers/" + name + "/step", where);
-  hdf5::read_box(dataset.id(), H5T_NATIVE_FLOAT, {first_neuron}, {count}, steps.data(), where,
-                 independent_transfer().id());
-  return steps;
+std::vector<quant::Alphabet> QuantizedFile::read_alphabets(const std::string& name, Index first_neuron, Index count) const {
+  return read_layer_alphabets(file_.id(), layer(name), first_neuron, count, partial_path_.string(),
+                              independent_transfer().id());
 }
 
 void QuantizedFile::finish() {

@@ -89,6 +89,71 @@ TEST(Config, APresetOrAGivenRadiusIsThePublishedRule) {
   EXPECT_EQ(rounding.sweeps, 0);
 }
 
+TEST(Config, SweepsAreNotAmongTheDefaultsWhereTheyWouldUndoThings) {
+  const auto sweeps = [](const Json& quantization) { return parse_quantization(quantization).settings_for("x").sweeps; };
+  EXPECT_EQ(sweeps({{"method", "spfq"}}), 0);
+  EXPECT_EQ(sweeps({{"method", "spfq"}, {"refine", {{"sweeps", 2}}}}), 2);
+  EXPECT_EQ(sweeps({{"threshold", 1}}), 0);
+  EXPECT_EQ(sweeps({{"threshold", 0}}), 4);
+  EXPECT_EQ(sweeps({{"layers", {{{"match", "x"}, {"threshold", 1}}}}}), 0);
+  EXPECT_EQ(sweeps({{"threshold", 1}, {"layers", {{{"match", "x"}, {"threshold", 0}}}}}), 4);
+  EXPECT_TRUE(mentions(quantization_refusal({{"threshold", 1}, {"refine", {{"sweeps", 2}}}}), "'quantization.refine.sweeps' is 2"));
+  const Config inherited = parse_quantization({{"refine", {{"sweeps", 2}}}, {"layers", {{{"match", "x"}, {"threshold", 1}}}}});
+  EXPECT_TRUE(mentions(input_error([&] { static_cast<void>(inherited.settings_for("x")); }), "refine.sweeps' is 2"));
+}
+
+TEST(Config, SparsityIsSoftUnlessHardIsAskedFor) {
+  EXPECT_EQ(parse_quantization({{"threshold", 1}}).settings_for("x").sparsity, Sparsity::soft);
+  EXPECT_FALSE(parse_quantization({{"threshold", 1}}).settings_for("x").shifts_levels());
+  EXPECT_TRUE(parse_quantization({{"threshold", 1}, {"sparsity", "hard"}}).settings_for("x").shifts_levels());
+  EXPECT_FALSE(parse_quantization({{"sparsity", "hard"}}).settings_for("x").shifts_levels());
+  EXPECT_TRUE(mentions(quantization_refusal({{"sparsity", "firm"}}), "'quantization.sparsity' is \"firm\""));
+}
+
+TEST(Config, AThresholdNeedsAZeroAmongTheLevels) {
+  const std::string text = quantization_refusal({{"threshold", 1}, {"levels", 4}});
+  EXPECT_TRUE(mentions(text, "'quantization.threshold' is 1 with 4 levels"));
+  EXPECT_TRUE(mentions(text, "odd number of 'levels'"));
+  EXPECT_EQ(parse_quantization({{"threshold", 1}, {"bits", 4}}).settings_for("x").levels, 15);
+  const Config rule = parse_quantization({{"threshold", 1}, {"layers", {{{"match", "x"}, {"levels", 16}}}}});
+  EXPECT_TRUE(mentions(input_error([&] { static_cast<void>(rule.settings_for("x")); }), "16 levels"));
+}
+
+TEST(Config, AScaleIsOfItsRuleAlone) {
+  const auto scale = [](const Json& rule) {
+    return parse_quantization({{"radius", {{"rule", "median"}, {"scale", 5}}}, {"layers", {{{"match", "x"}, {"radius", rule}}}}})
+        .settings_for("x")
+        .scale();
+  };
+  EXPECT_EQ(scale({{"rule", "search"}}), 1);
+  EXPECT_EQ(scale({{"rule", "max"}}), 1);
+  EXPECT_EQ(scale({{"rule", "max"}, {"scale", 0.5}}), 0.5);
+  EXPECT_EQ(scale({{"rule", "median"}}), 5);
+  EXPECT_EQ(scale({{"per", "neuron"}}), 5);
+}
+
+TEST(Config, RefusesSettingsWithoutEffect) {
+  EXPECT_TRUE(mentions(quantization_refusal({{"method", "msq"}, {"refine", {{"sweeps", 3}}}}), "'quantization.refine.sweeps' is 3"));
+  EXPECT_TRUE(mentions(quantization_refusal({{"method", "msq"}, {"order", "activation"}}), "'quantization.order'"));
+  EXPECT_TRUE(mentions(quantization_refusal({{"method", "msq"}, {"radius", {{"candidates", 3}}}}), "'quantization.radius.candidates'"));
+  for (const char* key : {"candidates", "span"})
+    EXPECT_TRUE(mentions(quantization_refusal({{"radius", {{"rule", "median"}, {key, 3}}}}),
+                         fmt::format("'quantization.radius.{}' is 3 with a radius rule other than search", key)));
+  EXPECT_EQ(parse_quantization({{"radius", {{"candidates", 3}}}}).settings_for("x").candidates(), 3);
+  EXPECT_EQ(parse_quantization({{"radius", {{"rule", "search"}, {"candidates", 3}}}, {"layers", {{{"match", "x"}, {"radius", {{"rule", "max"}}}}}}})
+                .settings_for("x")
+                .candidates(),
+            1);
+  // What the defaults say of other layers is no mistake of the one that rounds.
+  EXPECT_EQ(parse_quantization({{"refine", {{"sweeps", 3}}}, {"order", "activation"}, {"layers", {{{"match", "x"}, {"method", "msq"}}}}})
+                .settings_for("x")
+                .sweeps,
+            0);
+  const Json layers = {{"layers", {{{"name", "a"}, {"weight", {{"file", "w.npy"}}}, {"inputs", {{"file", "x.npy"}}}}}},
+                       {"quantization", {{"bias_correction", true}}}};
+  EXPECT_TRUE(mentions(refusal(layers), "'quantization.bias_correction' is true with layers without a network"));
+}
+
 TEST(Config, RefusesWhatMethodsCannotDo) {
   EXPECT_TRUE(mentions(quantization_refusal({{"method", "msq"}, {"radius", {{"rule", "search"}}}}), "radius.rule"));
   EXPECT_TRUE(mentions(quantization_refusal({{"method", "optq"}, {"form", "residual"}}), "quantization.form"));

@@ -154,7 +154,7 @@ TEST(Waves, FillTheMemoryAndNoMore) {
   const Index blocks = block + quant::InputBlock::bytes(layer.path);  // the next one is read ahead
   EXPECT_EQ(tiles_in(blocks + 2 * tile - 1), 1);
   EXPECT_EQ(tiles_in(blocks + 2 * tile), 2);
-  EXPECT_EQ(tiles_in(blocks + 9 * tile + 5), 9);
+  EXPECT_EQ(tiles_in(blocks + 7 * tile + 5), 7);
   const Index unit = plan.sample_unit * propagation_bytes_per_sample(graph, 0, 2);
   EXPECT_EQ(samples_per_wave(plan, graph, 0, 2, plan.weight_tile_bytes + 3 * unit), 3 * plan.sample_unit);
   EXPECT_EQ(samples_per_wave(plan, graph, 0, 2, plan.weight_tile_bytes + 3 * unit - 1), 2 * plan.sample_unit);
@@ -317,6 +317,47 @@ TEST(PlanErrors, NothingToQuantize) {
                          static_cast<void>(make_plan(graph_of({4, 3, 2}), config, 10));
                        }),
                        "nothing to quantize"));
+}
+
+TEST(Plan, ASearchKeepsTheOutputsThatAPathKeeps) {
+  const net::Graph graph = graph_of({4096, 4096, 10});
+  const auto layer = [&](const Json& quantization, Index samples) {
+    Json with = {{"form", "residual"}};
+    with.update(quantization);
+    return make_plan(graph, config_with({{"quantization", with}}), samples).layers[0];
+  };
+  const Json search = {{"radius", {{"rule", "search"}}}};
+  EXPECT_TRUE(layer(Json::object(), 150000).path.keeps_outputs);
+  const LayerPlan searched = layer(search, 150000);
+  EXPECT_TRUE(searched.path.keeps_outputs);
+  EXPECT_EQ(searched.tile_bytes, 5 * layer(Json::object(), 150000).tile_bytes);  // and they are counted
+  EXPECT_GT(searched.tile_bytes, Index{1} << 30);
+  EXPECT_FALSE(layer(search, 400000).path.keeps_outputs);  // but not beyond what ranks have
+  EXPECT_LT(layer(search, 400000).tile_bytes, Index{3} << 30);
+}
+
+TEST(Plan, AnOrderIsNoReasonForAForm) {
+  const auto form = [](const std::vector<Index>& widths, const char* order) {
+    return make_plan(graph_of(widths), config_with({{"quantization", {{"order", order}}}}), 2000).layers[0].form;
+  };
+  for (const char* order : {"natural", "activation"}) {
+    EXPECT_EQ(form({4096, 512, 10}, order), Form::residual) << order;
+    EXPECT_EQ(form({65536, 65536, 10}, order), Form::residual) << order;
+    EXPECT_EQ(form({64, 512, 10}, order), Form::gram) << order;
+  }
+  const Config pinned = config_with({{"quantization", {{"order", "activation"}, {"form", "residual"}}}});
+  EXPECT_EQ(make_plan(graph_of({64, 512, 10}), pinned, 2000).layers[0].form, Form::residual);
+  EXPECT_EQ(make_plan(conv_graph(8, 1), pinned, 100).layers[0].form, Form::residual);
+  EXPECT_EQ(make_plan(conv_graph(8, 1), config_with({{"quantization", {{"order", "activation"}}}}), 100).layers[0].reason,
+            "order activation");
+}
+
+TEST(PlanErrors, DiffusionThatDoesNotFitNamesWhatWouldDo) {
+  for (const char* method : {"optq", "qronos"}) {
+    const Json small = {{"memory_per_rank", "256MiB"}, {"quantization", {{"method", method}}}};
+    const std::string text = input_error([&] { static_cast<void>(make_plan(graph_of({8192, 64, 10}), config_with(small), 500)); });
+    for (const char* part : {"fc1", "gpfq", "quantization.refine", "memory_per_rank"}) EXPECT_TRUE(mentions(text, part)) << text;
+  }
 }
 
 TEST(Plan, BlockIsAsAskedFor) {

@@ -121,6 +121,57 @@ TEST(Alphabet, StepOfZeroTakesTheMiddleTheUpperOfTwo) {
   }
 }
 
+/// M = 5, step 1/2, λ = 3/4 (1.5 steps): 0, ±3/4, ±(3/4 + 1).
+TEST(ShiftedAlphabet, LevelsByHand) {
+  const Alphabet alphabet = Alphabet::from_radius(5, 2.0, 1.5);
+  EXPECT_EQ(alphabet.step(), 0.5F);
+  EXPECT_EQ(alphabet.shift(), -0.25F);
+  const std::vector<float> levels = {-1.75F, -0.75F, 0, 0.75F, 1.75F};
+  for (int code = 0; code < 5; ++code) EXPECT_EQ(alphabet.value(code), levels[static_cast<std::size_t>(code)]);
+  EXPECT_EQ(Alphabet::from_radius(5, 2.0, 0).value(4), 2.0F);  // none: as without
+  EXPECT_EQ(Alphabet::from_radius(5, 2.0, 2).value(4), 2.0F);  // λ of a whole spacing: the same levels
+  constexpr double lambda = 0.75;
+  const auto hard = [&](double z) { return alphabet.rounded(z, RoundingKind::hard, lambda); };
+  const auto soft = [&](double z) { return Alphabet(5, 0.5F).rounded(z, RoundingKind::soft, lambda); };
+  EXPECT_EQ(hard(0.75), 2);    // up to λ: zero
+  EXPECT_EQ(hard(-0.75), 2);
+  EXPECT_EQ(hard(0.76), 3);
+  EXPECT_EQ(hard(-0.76), 1);
+  EXPECT_EQ(hard(1.24), 3);
+  EXPECT_EQ(hard(1.25), 4);    // a tie: the upper
+  EXPECT_EQ(hard(-1.25), 1);
+  EXPECT_EQ(hard(-9), 0);
+  EXPECT_EQ(soft(1.24), 2);    // 0.49
+  EXPECT_EQ(soft(1.25), 3);    // 0.5, a tie
+  EXPECT_EQ(soft(-1.25), 2);
+  EXPECT_EQ(soft(-1.26), 1);
+  EXPECT_EQ(alphabet.nearest(0.38), 3);  // without a threshold the nearest counts
+  EXPECT_EQ(alphabet.nearest(0.37), 2);
+}
+
+TEST(ShiftedAlphabet, NearestAgreesWithSearch) {
+  for (const float step : {0.125F, 0.1F, 1.0F / 3, 1e-30F})
+    for (const int levels : {3, 5, 15, 255})
+      for (const double steps : {0.1, 1.0, 1.9, 2.0, 3.3, 40.0}) {
+        const Alphabet alphabet = Alphabet::from_step(levels, step, steps);
+        for (int code = 0; code < levels; ++code) {
+          ASSERT_EQ(alphabet.value(code), -alphabet.value(levels - 1 - code));
+          for (const double away : {0.0, 0.2, 0.9, 1.1, -0.3, -0.9, -1.1}) {
+            const double z = static_cast<double>(alphabet.value(code)) + away * static_cast<double>(step);
+            ASSERT_EQ(alphabet.nearest(z), nearest_by_search(alphabet, z))
+                << levels << " levels, step " << step << ", lambda " << steps << " steps, z " << z;
+          }
+        }
+      }
+}
+
+TEST(ShiftedAlphabet, RefusesWhatIsNone) {
+  fault([] { Alphabet alphabet(4, 1.0F, 0.5F); });
+  fault([] { Alphabet alphabet(3, 1.0F, -2.5F); });
+  fault([] { Alphabet alphabet(3, 1.0F, std::numeric_limits<float>::infinity()); });
+  fault([] { (void)Alphabet(3, 1.0F).rounded(0.5, RoundingKind::stochastic, 0); });
+}
+
 TEST(Alphabet, RefusesWhatIsNone) {
   fault([] { Alphabet alphabet(1, 1.0F); });
   fault([] { Alphabet alphabet(257, 1.0F); });

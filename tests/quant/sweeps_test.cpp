@@ -138,12 +138,16 @@ TEST_P(Sweeps, NeverRaiseANormAndEndAtALocalMinimum) {
   }
 }
 
+/// After the path, or after error diffusion.
 TEST_P(Sweeps, InGramFormToo) {
-  const auto [levels, shared, unused] = GetParam();
+  const auto [levels, shared, diffuses] = GetParam();
   const PathData data = random_data(300, inputs, neurons, levels, shared, 72);
   const GramProducts products = make_products(data, 9, true);
   Tile tile = make_tile(data, 9);
-  quantize_by_gram(products, tile);
+  if (diffuses)
+    diffuse_by_gram(products, DiffusionFactor(products, 0.01, levels % 2 == 0), tile);
+  else
+    quantize_by_gram(products, tile);
   Eigen::VectorXd norms = norms_of(data, codes_of(data, tile.codes()));
   GramResidual residual(products, tile);
   for (Index j = 0; j < neurons; ++j) {
@@ -297,6 +301,51 @@ TEST(Diffusion, OfOrthogonalInputsIsRounding) {
       EXPECT_EQ(codes(t, j), data.alphabets[static_cast<std::size_t>(j)].nearest(t < 15 ? data.W(t, j) : 0.0));
 }
 
+/// A dead input takes the level nearest zero and hands on nothing; another order is that of a layer that lies in it.
+TEST(Diffusion, MeetsDeadInputsInAnyOrder) {
+  for (const bool corrects : {false, true}) {
+    PathData data = random_data(300, inputs, neurons, 15, false, 83);
+    data.Xq.col(5).setZero();
+    GramProducts products = make_products(data, 9, true);
+    const std::vector<Index> order = products.order_by_norm();
+    PathData ordered = data;
+    for (Index t = 0; t < inputs; ++t) {
+      const Index from = order[static_cast<std::size_t>(t)];
+      ordered.X.col(t) = data.X.col(from);
+      ordered.Xq.col(t) = data.Xq.col(from);
+      ordered.W.row(t) = data.W.row(from);
+    }
+    Tile tile = make_tile(data, 9);
+    Visit visit;
+    visit.order = order;
+    tile.set_visit(visit);
+    diffuse_by_gram(products, DiffusionFactor(products, 0.01, corrects), tile);
+    const Eigen::MatrixXi found = codes_of(data, tile.codes());
+    Tile in_order = make_tile(ordered, 9);
+    const GramProducts of_ordered = make_products(ordered, 9, true);
+    diffuse_by_gram(of_ordered, DiffusionFactor(of_ordered, 0.01, corrects), in_order);
+    const Eigen::MatrixXi expected = codes_of(ordered, in_order.codes());
+    EXPECT_EQ(order.back(), 5);
+    for (Index t = 0; t < inputs; ++t) EXPECT_EQ(found.row(order[static_cast<std::size_t>(t)]), expected.row(t));
+    EXPECT_TRUE((found.row(5).array() == 7).all());
+    // And where it is not the last: whatever it is worth, it changes nothing of the others.
+    const GramProducts natural = make_products(data, 9, true);
+    const DiffusionFactor factor(natural, 0.01, corrects);
+    Tile first = make_tile(data, 9);
+    diffuse_by_gram(natural, factor, first);
+    const Eigen::MatrixXi codes = codes_of(data, first.codes());
+    EXPECT_TRUE((codes.row(5).array() == 7).all());
+    const Eigen::MatrixXi by_algebra = diffuse_in_double(data, 0.01, corrects);
+    Index differing = 0;
+    for (Index j = 0; j < neurons; ++j) {
+      Eigen::VectorXi of_neuron = by_algebra.col(j);
+      of_neuron[5] = 7;  // H is λ there and apart from the rest: dense algebra rounds the weight
+      differing += codes.col(j) != of_neuron ? 1 : 0;
+    }
+    EXPECT_LE(differing, 1);
+  }
+}
+
 Tile with_visit(const PathData& data, const Visit& visit) {
   const GramProducts products = make_products(data, 9, false);
   Tile tile = make_tile(data, 9);
@@ -332,7 +381,7 @@ TEST(StochasticPath, IsUnbiased) {
   EXPECT_GT(within, neurons / 2);
 }
 
-TEST(SparsePath, AThresholdOfZeroIsThePathAndALargeOneAllZeros) {
+TEST(Thresholds, AThresholdOfZeroIsThePathAndALargeOneAllZeros) {
   const PathData data = random_data(100, inputs, neurons, 15, false, 79);
   const Tile plain = with_visit(data, {});
   Index zeros = plain.zeros();
@@ -349,6 +398,109 @@ TEST(SparsePath, AThresholdOfZeroIsThePathAndALargeOneAllZeros) {
     zeros = tile.zeros();
   }
   EXPECT_EQ(zeros, inputs * neurons);
+}
+
+/// The blocked path in residual form.
+Eigen::MatrixXi residual_codes(const PathData& data, const Visit& visit) {
+  const PathShape shape = path_shape(data, {7, 128, tile_width, 1, false});
+  TilePath path(shape, tile_width, data.alphabets);
+  path.set_visit(visit);
+  for (Index j = 0; j < data.neurons(); ++j)
+    std::copy_n(data.W.col(j).data(), data.inputs(), path.weights().data() + j * data.inputs());
+  InputBlock block(shape);
+  for (Index first = 0; first < data.inputs(); first += 7) {
+    fill_block(data, first, std::min<Index>(7, data.inputs() - first), block);
+    block.form_products(1);
+    path.advance(block);
+  }
+  return codes_of(data, path.codes());
+}
+
+class SparsePath : public ::testing::TestWithParam<std::tuple<RoundingKind, int, bool>> {
+ protected:
+  /// The same layer with the alphabets that the threshold asks for.
+  static PathData with_threshold(PathData data, double steps) {
+    if (std::get<0>(GetParam()) == RoundingKind::hard)
+      for (Alphabet& alphabet : data.alphabets) alphabet = Alphabet::from_step(alphabet.levels(), alphabet.step(), steps);
+    return data;
+  }
+  static Visit visit_with(double steps) {
+    Visit visit;
+    visit.rounding = std::get<0>(GetParam());
+    visit.threshold = steps;
+    return visit;
+  }
+  /// What a code has to be to its argument, whatever the level: the zeros that λ asks for, and with hard no others.
+  static void expect_zeros(const ReferencePath& path, const Alphabet& alphabet, double lambda) {
+    const int middle = (alphabet.levels() - 1) / 2;
+    for (std::size_t t = 0; t < path.codes.size(); ++t) {
+      if (std::abs(path.arguments[t]) <= lambda) {
+        EXPECT_EQ(path.codes[t], middle);
+      } else if (std::get<0>(GetParam()) == RoundingKind::hard && lambda > 0) {
+        EXPECT_EQ(path.codes[t] > middle, path.arguments[t] > 0) << path.arguments[t];
+      }
+    }
+  }
+};
+
+TEST_P(SparsePath, IsTheReferenceOnExactData) {
+  const auto [rounding, levels, shared] = GetParam();
+  for (const double steps : {0.0, 1.0, 2.0, 3.0}) {
+    const PathData data = with_threshold(exact_data(96, 16, inputs, neurons, levels, shared, false, 81), steps);
+    const Eigen::MatrixXi residual = residual_codes(data, visit_with(steps));
+    const Tile gram = with_visit(data, visit_with(steps));
+    EXPECT_EQ(codes_of(data, gram.codes()), residual) << steps;
+    if (steps == 0) {
+      EXPECT_EQ(residual, residual_codes(data, {}));
+    }
+    for (Index j = 0; j < neurons; ++j) {
+      const Alphabet& alphabet = data.alphabets[static_cast<std::size_t>(j)];
+      const double lambda = threshold_of(steps, alphabet.step());
+      const ReferencePath path = reference_path(data.X.cast<double>(), data.Xq.cast<double>(), data.W.col(j).cast<double>(),
+                                                alphabet, rounding, lambda);
+      for (Index t = 0; t < inputs; ++t)
+        EXPECT_EQ(residual(t, j), path.codes[static_cast<std::size_t>(t)]) << steps << " steps, input " << t << ", neuron " << j;
+      expect_zeros(path, alphabet, lambda);
+    }
+  }
+}
+
+TEST_P(SparsePath, IsTheReferenceOnRandomDataButForNearTies) {
+  const auto [rounding, levels, shared] = GetParam();
+  for (const double steps : {0.7, 2.5}) {
+    const PathData data = with_threshold(random_data(300, inputs, neurons, levels, shared, 82), steps);
+    const Eigen::MatrixXi found = residual_codes(data, visit_with(steps));
+    Index differing = 0;
+    Index zeros = 0;
+    for (Index j = 0; j < neurons; ++j) {
+      const Alphabet& alphabet = data.alphabets[static_cast<std::size_t>(j)];
+      const double lambda = threshold_of(steps, alphabet.step());
+      const ReferencePath path = reference_path(data.X.cast<double>(), data.Xq.cast<double>(), data.W.col(j).cast<double>(),
+                                                alphabet, rounding, lambda);
+      expect_zeros(path, alphabet, lambda);
+      zeros += std::count(path.codes.begin(), path.codes.end(), (levels - 1) / 2);
+      differing += found.col(j) != Eigen::Map<const Eigen::VectorXi>(path.codes.data(), inputs) ? 1 : 0;
+    }
+    EXPECT_GT(zeros, 0);
+    EXPECT_LE(differing, 1) << steps;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Roundings, SparsePath,
+                         ::testing::Combine(::testing::Values(RoundingKind::soft, RoundingKind::hard),
+                                            ::testing::Values(3, 7, 15), ::testing::Bool()));
+
+TEST(Thresholds, AreNotSwept) {
+  const PathData data = random_data(100, inputs, neurons, 15, true, 84);
+  const GramProducts products = make_products(data, 9, true);
+  Tile tile = make_tile(data, 9);
+  Visit visit;
+  visit.rounding = RoundingKind::soft;
+  visit.threshold = 2;
+  tile.set_visit(visit);
+  quantize_by_gram(products, tile);
+  GramResidual residual(products, tile);
+  test::fault([&] { (void)residual.sweep(tile); });
 }
 
 }  // namespace

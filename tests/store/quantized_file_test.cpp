@@ -7,6 +7,7 @@
 
 #include "gpfq/base/shard_plan.hpp"
 #include "support/data_files.hpp"
+#include "support/errors.hpp"
 #include "support/mpi_main.hpp"
 #include "support/networks.hpp"
 #include "support/temp_folder.hpp"
@@ -73,8 +74,11 @@ TEST(QuantizedFile, ShardsOfAllRanksMakeOneModel) {
   std::vector<std::uint8_t> codes(static_cast<std::size_t>(neurons * inputs));
   result.read_codes("fc1", {0, neurons, 0, inputs}, codes.data());
   EXPECT_EQ(codes, codes_of({0, neurons}));
-  const std::vector<float> steps = result.read_steps("fc1", 2, neurons - 2);
-  for (std::size_t i = 0; i < steps.size(); ++i) EXPECT_EQ(steps[i], step_of(static_cast<Index>(i) + 2));
+  const std::vector<quant::Alphabet> alphabets = result.read_alphabets("fc1", 2, neurons - 2);
+  for (std::size_t i = 0; i < alphabets.size(); ++i) {
+    EXPECT_EQ(alphabets[i].step(), step_of(static_cast<Index>(i) + 2));
+    EXPECT_EQ(alphabets[i].shift(), 0);
+  }
   const auto expect_rows = [&](const net::Parameters& parameters) {
     std::vector<float> values(static_cast<std::size_t>((neurons - 5) * inputs));
     parameters.read_rows("fc1.weight", 5, neurons - 5, values.data());
@@ -105,6 +109,46 @@ TEST(QuantizedFile, ShardsOfAllRanksMakeOneModel) {
   const std::vector<double> radius = test::read_dataset(folder / "q.h5", "layers/fc1/radius");
   EXPECT_EQ(static_cast<Index>(radius.size()), neurons);
   EXPECT_EQ(radius.at(3), static_cast<double>(step_of(3)) * (levels - 1));
+  comm.barrier();
+}
+
+/// λ = 3 steps: the shift is one step, and codes stand for 0 and ±(2i + 1) steps.
+TEST(QuantizedFile, LevelsMayBeShifted) {
+  const mpi::Communicator& comm = world();
+  const SharedFolder folder(comm);
+  comm.agree([&] {
+    if (comm.is_root()) write_model(folder / "model.h5", model_of_two());
+  });
+  const ModelFile source(folder / "model.h5");
+  QuantizedLayer layer{"fc1", "/fc1/MatMul", "fc1.weight", 5, {neurons, inputs}};
+  layer.is_shifted = true;
+  layer.threshold_steps = 3;
+  QuantizedFile result(comm, folder / "q.h5", source, {layer});
+  const std::vector<float> steps(static_cast<std::size_t>(neurons), 0.125F);
+  std::vector<std::uint8_t> codes(static_cast<std::size_t>(neurons * inputs));
+  for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<std::uint8_t>(i % 5);
+  if (comm.is_root()) {
+    result.write_codes("fc1", {0, neurons, 0, inputs}, codes.data());
+    result.write_alphabets("fc1", 0, steps, steps);
+  }
+  result.flush();
+  EXPECT_EQ(result.read_alphabets("fc1", 0, 1).front().shift(), 0.125F);
+  result.finish();
+  comm.barrier();
+  std::vector<float> values(codes.size());
+  const std::vector<float> expected = {-0.625F, -0.375F, 0, 0.375F, 0.625F};
+  {
+    const ModelFile model(folder / "q.h5");
+    EXPECT_TRUE(model.quantized_layers().front().is_shifted);
+    model.read_rows("fc1.weight", 0, neurons, values.data());
+  }
+  for (std::size_t i = 0; i < codes.size(); ++i) EXPECT_EQ(values[i], expected[codes[i]]);
+  comm.barrier();
+  if (comm.is_root()) {
+    test::write_dataset(folder / "q.h5", "layers/fc1/shift", {neurons}, std::vector<float>(static_cast<std::size_t>(neurons), -1.0F));
+    const ModelFile damaged(folder / "q.h5");
+    EXPECT_TRUE(test::mentions(test::input_error([&] { damaged.read_rows("fc1.weight", 0, 1, values.data()); }), "shift -1"));
+  }
   comm.barrier();
 }
 

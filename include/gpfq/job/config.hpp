@@ -32,6 +32,7 @@ struct ConfigKey {
 enum class Method { gpfq, spfq, optq, qronos, msq };
 enum class FormChoice { automatic, residual, gram };
 enum class RadiusKind { median, max, value, search };
+enum class Sparsity { soft, hard };
 
 /// How the radius r of an alphabet is found.
 struct RadiusRule {
@@ -55,6 +56,7 @@ struct LayerSettings {
   int sweeps = 0;                  ///< at most, after the path
   bool orders_by_activation = false;
   double threshold = 0;            ///< λ of the sparse path, in steps
+  Sparsity sparsity = Sparsity::soft;
   double damping = 0.01;           ///< of optq and qronos, in units of the mean of H's diagonal
   std::uint64_t seed = 0;          ///< of spfq
   std::optional<bool> given_bias_correction;
@@ -64,6 +66,8 @@ struct LayerSettings {
   void complete();
   /// True for methods that need N×N matrices of a layer.
   [[nodiscard]] bool diffuses() const { return method == Method::optq || method == Method::qronos; }
+  /// True for the sparse path whose levels are shifted by λ.
+  [[nodiscard]] bool shifts_levels() const { return threshold > 0 && sparsity == Sparsity::hard; }
   /// Radii tried.
   [[nodiscard]] int candidates() const { return radius.kind == RadiusKind::search ? radius.candidates : 1; }
   /// C as given, else the paper's best for median (3 up to 4 levels, 4 up to 8, 5 beyond), 1 for max.

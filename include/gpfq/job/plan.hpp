@@ -39,6 +39,7 @@ struct LayerPlan {
   bool orders_by_activation = false;
   bool corrects_bias = false;
   double threshold = 0;    ///< λ of the sparse path, in steps
+  bool shifts_levels = false;  ///< ... by hard thresholding
   double damping = 0;
   std::uint64_t rounding_seed = 0;  ///< of stochastic rounding
   bool is_conv = false;
@@ -72,7 +73,7 @@ struct LayerPlan {
   template <class Archive>
   void serialize(Archive& archive, unsigned /*version*/) {
     archive& node& name& tensor& quantized& method& form& reason& candidates& searches_layer& sweeps& diffuses& corrects_target& orders_by_activation& corrects_bias&
-        threshold& damping& rounding_seed& path.sums_columns& is_conv& channelwise& inputs& neurons& rows_per_sample& patch_seed&
+        threshold& shifts_levels& damping& rounding_seed& path.sums_columns& is_conv& channelwise& inputs& neurons& rows_per_sample& patch_seed&
         problems& problem_neurons& groups& path.samples& path.inputs& path.block_width& path.sample_chunk& path.shared&
             path.keeps_outputs& tile_width& next_cut& flops& shared_bytes& tile_bytes& piece_bytes& thread_bytes& window_samples& window_sample_bytes;
   }

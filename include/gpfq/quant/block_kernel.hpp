@@ -5,18 +5,12 @@
 #include <cstdint>
 
 #include "gpfq/base/types.hpp"
+#include "gpfq/quant/alphabet.hpp"
 
 namespace gpfq::quant {
 
 /// Neurons that the kernel works on at once; tiles are padded to it.
 inline constexpr Index kernel_lanes = 16;
-
-/// How an argument z becomes a level.
-enum class RoundingKind {
-  nearest,     ///< the nearest level
-  stochastic,  ///< the level above with probability the fractional part of z in spacings, else the one below
-  soft         ///< the level nearest to sign(z)·max(|z| − λ, 0)
-};
 
 /// Operands of quantize_block. Matrices over inputs and neurons are b×n, row-major, packed: the n
 /// neurons of one input are contiguous.
@@ -32,7 +26,8 @@ struct BlockOperands {
   const float* inverse_spacing = nullptr;  ///< n  1/(2·step); 0 where the step is 0
   int levels = 0;                      ///< M
   RoundingKind rounding = RoundingKind::nearest;
-  const float* threshold = nullptr;    ///< n    λ of each neuron, for soft
+  const float* threshold = nullptr;    ///< n    λ of each neuron, for soft and hard
+  const float* shift = nullptr;        ///< n    shift of each neuron's alphabet, for hard; 0 with the others
   const std::uint64_t* seed = nullptr; ///< n    of each neuron, for stochastic
   Index first_counter = 0;             ///< of the block's first input among a neuron's random numbers
   bool diffuses = false;               ///< the sums over s take c_s − q_s in place of q_s, and no W

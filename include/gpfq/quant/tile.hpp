@@ -16,10 +16,10 @@ namespace gpfq::quant {
 /// How a tile's arguments are rounded, and in which order its inputs are visited.
 struct Visit {
   RoundingKind rounding = RoundingKind::nearest;
-  double threshold = 0;            ///< λ in steps of each neuron's alphabet, for soft
+  double threshold = 0;            ///< λ in steps of each neuron's alphabet, for soft and hard
   std::uint64_t seed = 0;          ///< of the layer, for stochastic: neuron j's is random_bits(seed, first_neuron + j)
   Index first_neuron = 0;
-  std::vector<Index> order;        ///< input visited t-th; empty: as they are
+  std::span<const Index> order;    ///< input visited t-th; empty: as they are. Not copied.
 };
 
 /// A tile of neurons on its way through the inputs.
@@ -44,7 +44,8 @@ class Tile {
   /// The same by error diffusion. @param T  count×count, lower triangle, diagonal 1   @param V  count×n, target less
   /// what earlier inputs diffused
   void diffuse_next(Index count, const float* T, const float* inverse_norm, const float* V);
-  /// Visits `count` inputs from `first` on again, as refine_block; the tile is finished. @returns changed weights.
+  /// Visits `count` inputs from `first` on again, as refine_block; the tile is finished, its levels have no shift.
+  /// @returns changed weights.
   Index refine(Index first, Index count, const float* G, const float* inverse_norm, const float* P, const float* noise);
   /// Weights (or quantized values) of some inputs as the blocks have them: count×n, the n neurons of an input contiguous.
   void copy_weights(Index first, Index count, float* W) const;
@@ -104,7 +105,8 @@ class Tile {
   AlignedBuffer<float> step_;
   AlignedBuffer<float> inverse_spacing_;
   AlignedBuffer<std::int32_t> saturated_;
-  AlignedBuffer<float> threshold_;     ///< of soft rounding
+  AlignedBuffer<float> threshold_;     ///< of soft and hard rounding
+  AlignedBuffer<float> shift_;         ///< of hard rounding
   AlignedBuffer<std::uint64_t> seed_;  ///< of stochastic rounding
   AlignedBuffer<double> gain_;
 };

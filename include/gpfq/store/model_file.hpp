@@ -13,14 +13,16 @@
 #include "gpfq/hdf5/handle.hpp"
 #include "gpfq/net/propagate.hpp"
 #include "gpfq/net/tensor_source.hpp"
+#include "gpfq/quant/alphabet.hpp"
 
 namespace gpfq::store {
 
 /// Layout of the file (HDF5):
 ///   /            attributes format = "gpfq-model", version = 1, graph = JSON text
 ///   /tensors/T   float32 parameters by name
-///   /layers/L    quantized layers: codes uint8 (neurons × inputs), radius and step float32 per
-///                neuron; attributes levels, tensor (the weight that the codes stand for), name (in the source)
+///   /layers/L    quantized layers: codes uint8 (neurons × inputs), radius, step and, where levels are not equispaced,
+///                shift float32 per neuron (quant::Alphabet); attributes levels, tensor (the weight that the codes
+///                stand for), name (in the source)
 inline constexpr const char* model_format = "gpfq-model";
 inline constexpr Index model_version = 1;
 
@@ -32,6 +34,8 @@ struct QuantizedLayer {
   int levels = 0;
   Shape shape;  ///< of the codes, neurons first
   std::string corrected_bias = {};  ///< a tensor that write_vector() changes; empty: none
+  bool is_shifted = false;          ///< has a dataset shift
+  double threshold_steps = 0;       ///< of a shifted one in the making: λ in steps
 };
 
 /// True when `path` is a native model file.
@@ -62,9 +66,12 @@ class ModelFile : public net::Parameters {
   std::map<std::string, std::size_t> layer_of_tensor_;
 };
 
-/// Reads rows of a float tensor, or decodes rows of a quantized layer, from an open file.
+/// Reads rows of a float tensor, alphabets of a quantized layer's neurons, or decodes rows of it, from an open file.
 void read_tensor_rows(hid_t file, const std::string& tensor, const Shape& shape, Index first, Index count, float* out,
                       const std::string& where, hid_t transfer = H5P_DEFAULT);
+[[nodiscard]] std::vector<quant::Alphabet> read_layer_alphabets(hid_t file, const QuantizedLayer& layer, Index first,
+                                                                Index count, const std::string& where,
+                                                                hid_t transfer = H5P_DEFAULT);
 void read_decoded_rows(hid_t file, const QuantizedLayer& layer, Index first, Index count, float* out,
                        const std::string& where, hid_t transfer = H5P_DEFAULT);
 

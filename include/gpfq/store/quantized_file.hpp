@@ -38,7 +38,7 @@ class QuantizedFile : public net::Parameters {
   /// Some inputs of some neurons' codes (neurons × inputs, packed). The inputs are whole rows, or whole kernels of
   /// neighbouring channels. Independent.
   void write_codes(const std::string& layer, const CodeBox& box, const std::uint8_t* codes);
-  /// Radius and step of this rank's neurons. Independent.
+  /// Radius, step and what follows from it, of this rank's neurons. Independent.
   void write_alphabets(const std::string& layer, Index first_neuron, std::span<const float> radius,
                        std::span<const float> step);
   /// Some values of a vector that stays float, in place of the model's. Independent.
@@ -49,8 +49,8 @@ class QuantizedFile : public net::Parameters {
   void read_rows(const std::string& tensor, Index first, Index count, float* out) const override;
   /// Codes of a layer as stored. Independent; after flush().
   void read_codes(const std::string& layer, const CodeBox& box, std::uint8_t* codes) const;
-  /// Steps of a layer's neurons. Independent; after flush().
-  [[nodiscard]] std::vector<float> read_steps(const std::string& layer, Index first_neuron, Index count) const;
+  /// Alphabets of a layer's neurons. Independent; after flush().
+  [[nodiscard]] std::vector<quant::Alphabet> read_alphabets(const std::string& layer, Index first_neuron, Index count) const;
   /// What of the file must not change while codes and alphabets are written; on root, after flush().
   [[nodiscard]] FileFrame frame() const;
   /// Closes and renames to the final name. Collective.
