@@ -61,19 +61,16 @@ victim() {
 
 # Waits for the job to end, and for ranks that lost their mpirun. A job that hangs is killed, and told of.
 wait_for_end() {
-  local waited=0 limit=$((hang_seconds + 4 * whole_ms / 1000)) watchdog
-  (
-    trap 'kill "$sleeper" 2>/dev/null' TERM
-    sleep "$limit" &
-    sleeper=$!
-    wait "$sleeper" && touch "$folder/hung" && kill -9 "$job"
-  ) 2>/dev/null &
-  watchdog=$!
+  local waited=0 limit=$((hang_seconds + 4 * whole_ms / 1000))
+  while kill -0 "$job" 2>/dev/null; do
+    sleep 0.1
+    ((++waited < limit * 10)) && continue
+    kill -9 "$job"
+    fail "a job has not ended $limit s after a kill, or its start: $(cat "$folder/out")"
+  done
   wait "$job" 2>/dev/null
   status=$?
-  kill "$watchdog" 2>/dev/null
-  wait "$watchdog" 2>/dev/null
-  [[ ! -e $folder/hung ]] || fail "a job has not ended $limit s after a kill, or its start: $(cat "$folder/out")"
+  waited=0
   while pgrep -f "output=$output" >/dev/null; do
     sleep 0.1
     ((++waited < hang_seconds * 10)) || fail "ranks still run $hang_seconds s after the kill"
