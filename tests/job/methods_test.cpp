@@ -80,10 +80,10 @@ TEST_P(OfForms, ABiasIsTheMeanThatQuantizingTookOff) {
   test::Random random(45);
   const net::Model without =
       test::ChainBuilder({30}).dense("fc1", 25, random.normals(750, 0.3)).node("relu", net::Op::relu).dense("fc2", 7, random.normals(175, 0.3)).build();
-  for (const net::Model* model : {&with_bias, &without}) {
+  for (const auto& [model, order] : {std::pair{&with_bias, "natural"}, {&without, "natural"}, {&without, "activation"}}) {
     const bool has_bias = model == &with_bias;
     const JobFolder job(world(), *model, data,
-                        {{"levels", 3}, {"form", GetParam()}, {"bias_correction", true}, {"fold_batchnorm", false}});
+                        {{"levels", 3}, {"form", GetParam()}, {"bias_correction", true}, {"fold_batchnorm", false}, {"order", order}});
     static_cast<void>(job.run(world(), "run"));
     if (world().is_root()) {
       Eigen::MatrixXd X = data.cast<double>();
