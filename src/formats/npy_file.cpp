@@ -117,8 +117,8 @@ class HeaderReader {
 NumberFormat format_of(const NpyHeader& header, bool is_bfloat16, const std::string& where) {
   const std::string& type = header.type;
   if (is_bfloat16) {
-    if (type == "|V2" || type == "<V2" || type == "<u2") return NumberFormat::bfloat16;
-    throw_input("{} holds numbers of type '{}'; \"dtype\": \"bfloat16\" expects '|V2' or '<u2'", where, type);
+    if (type == "|V2" || type == "<V2" || type == "<u2" || type == "<i2") return NumberFormat::bfloat16;
+    throw_input("{} holds numbers of type '{}'; \"dtype\": \"bfloat16\" expects '|V2', '<u2' or '<i2'", where, type);
   }
   if (type == "<f2") return NumberFormat::float16;
   if (type == "<f4") return NumberFormat::float32;

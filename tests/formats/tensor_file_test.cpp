@@ -62,6 +62,7 @@ const std::vector<Kind> kinds = {
     {"NpyFloat16", "f2", [](const auto& f, auto s, auto v) { return write_npy(f, "<f2", "f2", s, v); }},
     {"NpyBfloat16", "bf16", [](const auto& f, auto s, auto v) { return write_npy(f, "|V2", "bf16", s, v); }},
     {"NpyBfloat16AsWords", "bf16", [](const auto& f, auto s, auto v) { return write_npy(f, "<u2", "bf16", s, v); }},
+    {"NpyBfloat16AsSignedWords", "bf16", [](const auto& f, auto s, auto v) { return write_npy(f, "<i2", "bf16", s, v); }},
     {"SafetensorsFloat16", "f2", [](const auto& f, auto s, auto v) { return write_safetensors(f, "f2", s, v); }},
     {"SafetensorsBfloat16", "bf16", [](const auto& f, auto s, auto v) { return write_safetensors(f, "bf16", s, v); }},
     {"SafetensorsFloat32", "f4", [](const auto& f, auto s, auto v) { return write_safetensors(f, "f4", s, v); }},
@@ -79,6 +80,12 @@ const std::vector<Kind> kinds = {
     {"Hdf5Bfloat16", "bf16",
      [](const auto& f, auto s, auto v) {
        test::write_dataset(f / "a.h5", "w", s, words(v, test::bfloat16_bits));
+       return TensorLocation{f / "a.h5", "w", true};
+     }},
+    {"Hdf5Bfloat16AsSignedWords", "bf16",  // as tensor.view(torch.int16).numpy() comes
+     [](const auto& f, auto s, auto v) {
+       const std::vector<std::uint16_t> bits = words(v, test::bfloat16_bits);
+       test::write_dataset(f / "a.h5", "w", s, std::vector<std::int16_t>(bits.begin(), bits.end()));
        return TensorLocation{f / "a.h5", "w", true};
      }},
 };
@@ -194,7 +201,8 @@ TEST_F(TensorErrors, NpyHeaders) {
   EXPECT_TRUE(mentions(npy_refusal(test::npy_header("<i4", {2, 3})), "'<i4'"));
   EXPECT_TRUE(mentions(npy_refusal(test::npy_header("|V2", {2, 3}), 12), "\"dtype\""));
   EXPECT_TRUE(mentions(npy_refusal(test::npy_header("<u2", {2, 3}), 12), "\"dtype\""));
-  EXPECT_TRUE(mentions(npy_refusal(test::npy_header("<f4", {2, 3}), 24, true), "'|V2' or '<u2'"));
+  EXPECT_TRUE(mentions(npy_refusal(test::npy_header("<i2", {2, 3}), 12), "\"dtype\""));
+  EXPECT_TRUE(mentions(npy_refusal(test::npy_header("<f4", {2, 3}), 24, true), "'|V2', '<u2' or '<i2'"));
   EXPECT_TRUE(mentions(npy_refusal(test::npy_header("<f4", {2, 4})), "24 bytes"));
   EXPECT_TRUE(mentions(npy_refusal(test::npy_header("<f4", {2, 2})), "24 bytes"));
   EXPECT_TRUE(mentions(npy_refusal(test::npy_header("<f4", {2, 3}), 23), "23 bytes"));

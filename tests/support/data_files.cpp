@@ -58,6 +58,10 @@ void write_dataset(const std::filesystem::path& file, const std::string& name, c
                    const std::vector<std::uint16_t>& values) {
   write_any(file, name, shape, H5T_NATIVE_UINT16, values.data(), values.size());
 }
+void write_dataset(const std::filesystem::path& file, const std::string& name, const Shape& shape,
+                   const std::vector<std::int16_t>& values) {
+  write_any(file, name, shape, H5T_NATIVE_INT16, values.data(), values.size());
+}
 void write_float16_dataset(const std::filesystem::path& file, const std::string& name, const Shape& shape,
                            const std::vector<std::uint16_t>& bits) {
   const hdf5::Handle half(H5Tcopy(H5T_IEEE_F32LE), H5Tclose);

@@ -23,6 +23,8 @@ void write_dataset(const std::filesystem::path& file, const std::string& name, c
                    const std::vector<std::int32_t>& values);
 void write_dataset(const std::filesystem::path& file, const std::string& name, const Shape& shape,
                    const std::vector<std::uint16_t>& values);
+void write_dataset(const std::filesystem::path& file, const std::string& name, const Shape& shape,
+                   const std::vector<std::int16_t>& values);
 /// A dataset of IEEE half precision, as h5py writes float16. @param bits  of the numbers
 void write_float16_dataset(const std::filesystem::path& file, const std::string& name, const Shape& shape,
                            const std::vector<std::uint16_t>& bits);
