@@ -11,6 +11,13 @@
 #include <vector>
 
 namespace gpfq {
+namespace {
+
+std::atomic<void (*)()> thread_start{nullptr};
+
+}  // namespace
+
+void set_thread_start(void (*hook)()) { thread_start = hook; }
 
 void parallel_for(Index count, int threads, const std::function<void(Index)>& work) {
   const Index workers = std::min<Index>(count, threads);
@@ -32,7 +39,11 @@ void parallel_for(Index count, int threads, const std::function<void(Index)>& wo
   };
   {
     std::vector<std::jthread> crew;
-    for (Index w = 1; w < workers; ++w) crew.emplace_back(run);
+    const auto start_and_run = [&] {
+      if (void (*const hook)() = thread_start) hook();
+      run();
+    };
+    for (Index w = 1; w < workers; ++w) crew.emplace_back(start_and_run);
     run();
   }
   if (failure) std::rethrow_exception(failure);

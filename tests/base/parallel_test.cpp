@@ -56,6 +56,18 @@ TEST(ParallelFor, UsesNoMoreThreadsThanAskedFor) {
   EXPECT_LE(seen.size(), 3U);
 }
 
+std::atomic<int> started{0};
+
+TEST(ParallelFor, EveryNewThreadCallsTheHookFirst) {
+  set_thread_start([] { ++started; });
+  parallel_for(100, 1, [](Index) { EXPECT_EQ(started, 0); });  // in the caller
+  parallel_for(100, 4, [](Index) {});
+  set_thread_start(nullptr);
+  EXPECT_EQ(started, 3);
+  parallel_for(100, 4, [](Index) {});
+  EXPECT_EQ(started, 3);
+}
+
 /// Two pieces that wait for each other both see the other only when two threads work at once.
 TEST(ParallelFor, ThreadsWorkAtTheSameTime) {
   std::atomic<int> arrived{0};

@@ -13,4 +13,8 @@ namespace gpfq {
 /// are done. The first exception is rethrown here. threads = 1 runs in the caller, in order.
 void parallel_for(Index count, int threads, const std::function<void(Index)>& work);
 
+/// Every thread that parallel_for() starts from now on calls `hook` before it works: for libraries that keep settings by
+/// thread. None by default.
+void set_thread_start(void (*hook)());
+
 }  // namespace gpfq
