@@ -130,12 +130,17 @@ net::Batch Samples::read(Index first, Index count) const {
   return batch;
 }
 
-std::vector<Index> Samples::labels(const DataSource& source) const {
-  const store::SampleFile labels(source.file, source.labels);
+store::SampleFile Samples::label_file(const DataSource& source) const {
+  store::SampleFile labels(source.file, source.labels);
   if (labels.sample_count() != file_.sample_count())
     throw_input("{} holds {} labels, {} holds {} samples", labels.where(), labels.sample_count(), file_.where(),
                 file_.sample_count());
-  return labels.read_labels(indexes_);
+  labels.require_labels();
+  return labels;
+}
+
+std::vector<Index> Samples::labels(const DataSource& source) const {
+  return label_file(source).read_labels(indexes_);
 }
 
 }  // namespace gpfq::job

@@ -22,8 +22,11 @@ class Samples {
   [[nodiscard]] net::Batch read(Index first, Index count) const;
   /// Labels of the same samples, from another dataset of the same file. @throws Error (input) when their number differs.
   [[nodiscard]] std::vector<Index> labels(const DataSource& source) const;
+  /// The same without their values: what can be said from headers.
+  void check_labels(const DataSource& source) const { static_cast<void>(label_file(source)); }
 
  private:
+  [[nodiscard]] store::SampleFile label_file(const DataSource& source) const;
   void check_shapes();
   void check_order(const Shape& stored);
   void prepare(const float* stored, float* out) const;

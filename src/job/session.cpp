@@ -93,7 +93,10 @@ void check_evaluation(const DataSource& source, const Preprocess& preprocess, co
 }
 
 Index evaluation_samples(const Config& config, const net::Graph& graph) {
-  return config.evaluation ? Samples(*config.evaluation, config.preprocess, graph.node(0).shape).count() : 0;
+  if (!config.evaluation) return 0;
+  const Samples samples(*config.evaluation, config.preprocess, graph.node(0).shape);
+  samples.check_labels(*config.evaluation);
+  return samples.count();
 }
 
 std::string plan_job(const JobOptions& options, const PlanOptions& plan) {

@@ -22,7 +22,7 @@ class Session {
 /// Checks evaluation data against the network: shapes, number of labels, each label a class. Reads the labels.
 void check_evaluation(const DataSource& source, const Preprocess& preprocess, const net::Graph& graph);
 
-/// Samples that accuracy is taken on; 0 without evaluation.
+/// Samples that accuracy is taken on; 0 without evaluation. Checks what headers tell of them and of their labels.
 [[nodiscard]] Index evaluation_samples(const Config& config, const net::Graph& graph);
 
 }  // namespace gpfq::job

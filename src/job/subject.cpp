@@ -43,7 +43,7 @@ Subject open_subject(const Config& config) {
   Subject subject = open_network(config);
   const net::Graph& graph = subject.graph();
   const Samples calibration(config.calibration, config.preprocess, graph.node(0).shape);
-  if (config.evaluation) check_evaluation(*config.evaluation, config.preprocess, graph);
+  static_cast<void>(evaluation_samples(config, graph));  // fit the network
   subject.plan = make_plan(graph, config, calibration.count());
   if (subject.imported) subject.plan.model_copy_bytes = model_file_bytes(graph);
   return subject;

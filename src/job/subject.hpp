@@ -21,7 +21,7 @@ struct Subject {
   [[nodiscard]] const net::Graph& graph() const { return imported ? imported->graph : native->graph(); }
 };
 
-/// Opens and checks all that the config names, and plans. Reads headers and labels, no other values.
+/// Opens and checks all that the config names, and plans. Reads headers, no values of data.
 /// @throws Error (input): whatever does not fit.
 [[nodiscard]] Subject open_subject(const Config& config);
 

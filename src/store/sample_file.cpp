@@ -38,9 +38,13 @@ void SampleFile::read(std::span<const Index> indexes, float* out) const {
   read_as(H5T_NATIVE_FLOAT, sizeof(float), indexes, out);
 }
 
-std::vector<Index> SampleFile::read_labels(std::span<const Index> indexes) const {
+void SampleFile::require_labels() const {
   if (type_class_ != H5T_INTEGER || element_count(sample_shape()) != 1)
     throw_input("{} has shape {}, expected one integer label per sample", where(), to_string(shape_));
+}
+
+std::vector<Index> SampleFile::read_labels(std::span<const Index> indexes) const {
+  require_labels();
   std::vector<Index> labels(indexes.size());
   read_as(H5T_NATIVE_INT64, sizeof(Index), indexes, labels.data());
   return labels;

@@ -22,7 +22,9 @@ class SampleFile {
   [[nodiscard]] Shape sample_shape() const { return {shape_.begin() + 1, shape_.end()}; }
   /// Samples by ascending index, packed, converted to float.
   void read(std::span<const Index> indexes, float* out) const;
-  /// The same for labels, converted to integers; one value per sample.
+  /// @throws Error (input) unless its header promises one integer per sample
+  void require_labels() const;
+  /// The same as read() for labels, converted to integers.
   [[nodiscard]] std::vector<Index> read_labels(std::span<const Index> indexes) const;
   /// "file:dataset" for messages.
   [[nodiscard]] std::string where() const { return path_.string() + ":" + dataset_name_; }
