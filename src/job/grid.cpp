@@ -18,11 +18,28 @@ RankGrid choose_grid(const LayerPlan& layer, const Config& config, int ranks) {
   }
   if (layer.form != Form::residual) return {ranks, 1};
   if (grid.neurons > 0) return grid;
-  grid.neurons = 1;
-  for (int divisor = 1; divisor <= ranks; ++divisor)
-    if (ranks % divisor == 0 && divisor <= layer.tile_count()) grid.neurons = divisor;
-  grid.samples = ranks / grid.neurons;
+  Index least = 0;  // chunks of tiles of the rank with most of them
+  for (int divisor = ranks; divisor >= 1; --divisor) {
+    if (ranks % divisor != 0) continue;
+    const Index work = ceil_div(layer.tile_count(), Index{divisor}) * ceil_div(layer.path.chunk_total(), Index{ranks / divisor});
+    if (grid.neurons > 0 && work >= least) continue;
+    grid = {divisor, ranks / divisor};
+    least = work;
+  }
   return grid;
+}
+
+int idle_ranks(const LayerPlan& layer, const Config& config, int ranks) {
+  const RankGrid grid = choose_grid(layer, config, ranks);
+  const Index tiles = std::min<Index>(grid.neurons, layer.tile_count());
+  const Index rows = std::min<Index>(grid.samples, layer.path.chunk_total());
+  const Index busy = layer.form == Form::gram ? std::min<Index>(ranks, std::max(layer.tile_count(), layer.path.chunk_total()))
+                                              : tiles * (layer.form == Form::residual ? rows : 1);
+  return ranks - static_cast<int>(busy);
+}
+
+Index shared_blocks(Index room, Index block_bytes, Index windows) {
+  return std::clamp<Index>(room / (block_bytes * windows), 0, 2);
 }
 
 void RankReducer::sum(std::span<std::int64_t> values) {
@@ -42,8 +59,8 @@ StreamShares stream_shares(const LayerPlan& layer, const Config& config, int ran
   const int asked = config.stream.ranks_per_node;
   shares.sharers = asked > 0 ? std::min(asked, on_node) : on_node;
   shares.windows = (shares.grid.neurons + shares.sharers - 1) / shares.sharers;
-  shares.memory = divide_memory(layer, shares.shape, shares.sharers, config.memory_per_rank);
   shares.tiles = ShardPlan(layer.tile_count(), 1, shares.grid.neurons).most_pieces();
+  shares.memory = divide_memory(layer, shares.shape, shares.sharers, shares.tiles, config.memory_per_rank);
   shares.wave_tiles = std::min(shares.memory.wave_tiles, shares.tiles);
   shares.bytes = shares.memory.bytes - (shares.memory.wave_tiles - shares.wave_tiles) * layer.candidates *
                                            quant::TilePath::bytes(shares.shape, layer.tile_width);

@@ -9,10 +9,17 @@
 
 namespace gpfq::job {
 
-/// Groups of neurons × groups of rows for a layer. Pinned by the config, else as many groups of neurons as there are
-/// tiles (a divisor of the ranks). In Gram form rows are dealt to all ranks first and tiles to all ranks then, which
+/// Groups of neurons × groups of rows for a layer. Pinned by the config, else the one in which no rank has more chunks of
+/// tiles than it must, with the most groups of neurons, since rows that are shared make sums; some ranks may have no
+/// tile, where their number divides badly. In Gram form rows are dealt to all ranks first and tiles to all ranks then, which
 /// counts as ranks × 1. @throws Error (input) when a pinned grid does not have as many places as there are ranks.
 [[nodiscard]] RankGrid choose_grid(const LayerPlan& layer, const Config& config, int ranks);
+
+/// Ranks without a part in a layer's path (they take their share of reading and of G and C).
+[[nodiscard]] int idle_ranks(const LayerPlan& layer, const Config& config, int ranks);
+
+/// How many blocks of a stream, at most 2, each of a node's `windows` has room for in the node's shared memory.
+[[nodiscard]] Index shared_blocks(Index room, Index block_bytes, Index windows);
 
 /// Sums over the ranks of a communicator.
 class RankReducer : public quant::RowReducer {

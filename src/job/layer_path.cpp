@@ -94,10 +94,13 @@ PathRun::PathRun(const LayerTask& task, RankReport& report)
     report_.seconds["read"] += reading.seconds();
   }
   const quant::PathShape& shape = place_.shape;
-  const Index window_bytes = 2 * quant::InputBlock::value_count(shape) * static_cast<Index>(sizeof(float));
-  const bool lacks_room = mpi::SharedWindow::room() < window_bytes * ranks_.columns_on_node;
-  const bool share = task.comm.max(lacks_room ? Index{1} : Index{0}) == 0;
-  memory_ = divide_memory(task.layer, shape, share ? ranks_.node.size() : 1, task.memory_per_rank);
+  const Index block_bytes = quant::InputBlock::value_count(shape) * static_cast<Index>(sizeof(float));
+  // Two blocks in the shared memory of every node, else one, else a copy for every rank, in memory of its own.
+  const Index room = ranks_.node.size() > 1 ? shared_blocks(mpi::SharedWindow::room(), block_bytes, ranks_.columns_on_node) : 2;
+  const Index fit = -task.comm.max(-room);
+  const bool share = fit > 0;
+  const Index tiles = ShardPlan(task.layer.tile_count(), 1, task.grid.neurons).most_pieces();
+  memory_ = divide_memory(task.layer, shape, share ? ranks_.node.size() : 1, tiles, task.memory_per_rank, share ? fit : 2);
   // The ranks of a row work on the same tiles at the same time, and all take part in every wave.
   memory_.wave_tiles = -task.comm.max(-memory_.wave_tiles);
   memory_.read_ahead = task.comm.max(memory_.read_ahead ? Index{0} : Index{1}) == 0;

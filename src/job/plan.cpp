@@ -136,10 +136,15 @@ void set_costs(const net::Graph& graph, LayerPlan& plan) {
   const Index window = plan.is_conv ? networks * samples_per_chunk(plan) * map_floats * float_bytes : 0;
   if (plan.form == Form::gram) {
     const double N = static_cast<double>(plan.path.inputs);
-    const double per_entry = N + N * static_cast<double>(plan.problem_neurons) / static_cast<double>(plan.path.samples);
-    plan.flops = entries * networks * per_entry +
-                 entries / static_cast<double>(plan.path.samples) * static_cast<double>(plan.problem_neurons) * N *
-                     (networks * (plan.candidates > 1 ? plan.candidates : 0) + (plan.measures() ? 4.0 * plan.candidates : 0.0) + 2.0 * plan.sweeps);
+    const bool has_target = plan.corrects_target && !plan.path.shared;
+    // Triangles of G and C, or all of C; the path's products, also for each radius tried, XqᵀU after it, sweeps; factors.
+    const double formed = plan.gram_extent().whole && !plan.path.shared ? 3 : networks;
+    const double squares = !plan.diffuses ? networks : has_target ? 3 : 1;
+    const double per_neuron = squares * (plan.candidates > 1 ? plan.candidates + 1 : 1) +
+                              4.0 * ((plan.candidates > 1 ? plan.candidates : 0) + (plan.sweeps > 0 ? 1 : 0)) + 2.0 * plan.sweeps;
+    const double factor = plan.diffuses ? (has_target ? 10.0 : 4.0) / 3 * N : 0;
+    plan.flops = entries * N * formed + entries / static_cast<double>(plan.path.samples) * N *
+                                            (static_cast<double>(plan.problem_neurons) * per_neuron + factor);
     set_gram_memory(graph, plan);
   } else if (plan.form == Form::residual) {
     const int per_entry = plan.path.shared && !plan.path.keeps_outputs ? 4 : 6;
@@ -283,16 +288,20 @@ Index propagation_bytes_per_sample(const net::Graph& graph, int first, int last)
   return float_bytes * 3 * net::peak_floats_per_sample(graph, first, last);
 }
 
-StreamMemory divide_memory(const LayerPlan& layer, const quant::PathShape& shape, int sharers, Index memory_per_rank) {
+StreamMemory divide_memory(const LayerPlan& layer, const quant::PathShape& shape, int sharers, Index tiles,
+                           Index memory_per_rank, Index blocks) {
   const Index values = quant::InputBlock::value_count(shape) * float_bytes;
   const Index slot = quant::InputBlock::bytes(shape) - values + ceil_div(values, sharers);
   const Index beside = layer.shared_bytes - quant::InputBlock::bytes(layer.path);
   const Index tile = layer.candidates * quant::TilePath::bytes(shape, layer.tile_width);
+  const auto tiles_beside = [&](Index slots) {
+    return std::clamp<Index>((memory_per_rank - beside - slots * slot) / tile, 1, std::max<Index>(1, tiles));
+  };
   StreamMemory memory;
-  memory.read_ahead = beside + 2 * slot + tile <= memory_per_rank;
-  const Index shared = beside + slot * (memory.read_ahead ? 2 : 1);
-  memory.wave_tiles = std::clamp<Index>((memory_per_rank - shared) / tile, 1, layer.tile_count());
-  memory.bytes = shared + memory.wave_tiles * tile;
+  memory.read_ahead = blocks > 1 && beside + 2 * slot + tile <= memory_per_rank &&
+                      ceil_div(tiles, tiles_beside(2)) <= ceil_div(tiles, tiles_beside(1));
+  memory.wave_tiles = tiles_beside(memory.read_ahead ? 2 : 1);
+  memory.bytes = beside + slot * (memory.read_ahead ? 2 : 1) + memory.wave_tiles * tile;
   if (layer.piece_bytes > 0) memory.pieces = 1 + std::max<Index>(0, memory_per_rank - memory.bytes) / layer.piece_bytes;
   return memory;
 }
@@ -474,6 +483,8 @@ std::string plan_table(const JobPlan& plan, const Config& config, int ranks, int
                         layer.path.block_width, layer.tile_width,
                         is_gram ? ceil_div(gram_tiles, std::min(gram.tiles, gram_tiles)) : stream.waves(), layer.flops * 1e-9,
                         format_bytes(is_gram ? gram.bytes : stream.bytes), layer.reason);
+    if (const int idle = idle_ranks(layer, config, ranks); idle > 0)
+      text += fmt::format("{:<{}} {} of {} ranks without tiles\n", "", width, idle, ranks);
   }
   std::string reason;
   const Index smallest = plan.smallest_memory(&reason);

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "gpfq/quant/tile_path.hpp"
+#include "job/grid.hpp"
 #include "support/errors.hpp"
 #include "support/networks.hpp"
 
@@ -149,15 +150,60 @@ TEST(Waves, FillTheMemoryAndNoMore) {
   const LayerPlan& layer = plan.layers[0];
   const Index block = layer.shared_bytes;
   const Index tile = layer.tile_bytes;
-  const auto tiles_in = [&](Index memory) { return divide_memory(layer, layer.path, 1, memory).wave_tiles; };
+  const Index tiles = layer.tile_count();
+  const auto tiles_in = [&](Index memory) { return divide_memory(layer, layer.path, 1, tiles, memory).wave_tiles; };
   EXPECT_EQ(tiles_in(block + tile), 1);
   const Index blocks = block + quant::InputBlock::bytes(layer.path);  // the next one is read ahead
-  EXPECT_EQ(tiles_in(blocks + 2 * tile - 1), 1);
+  EXPECT_EQ(tiles_in(block + 2 * tile - 1), 1);
   EXPECT_EQ(tiles_in(blocks + 2 * tile), 2);
   EXPECT_EQ(tiles_in(blocks + 7 * tile + 5), 7);
+  // Without room for both, a second tile counts for more than a second block, unless all tiles are at work anyway or a
+  // wave more is needed with it as without it.
+  const auto reads_ahead = [&](Index of, Index memory) { return divide_memory(layer, layer.path, 1, of, memory).read_ahead; };
+  EXPECT_FALSE(reads_ahead(tiles, blocks + 2 * tile - 1));
+  EXPECT_EQ(tiles_in(blocks + 2 * tile - 1), 2);
+  EXPECT_TRUE(reads_ahead(tiles, blocks + 2 * tile));
+  EXPECT_TRUE(reads_ahead(1, blocks + 2 * tile - 1));
+  ASSERT_EQ(tiles % 2, 0);
+  EXPECT_TRUE(reads_ahead(tiles, blocks + (tiles / 2 + 1) * tile - 1));  // two waves of half the tiles or of one more
+  EXPECT_FALSE(divide_memory(layer, layer.path, 1, tiles, blocks + 2 * tile, 1).read_ahead);  // a node's window is small
+  EXPECT_EQ(shared_blocks(3 * block, block, 1), 2);
+  EXPECT_EQ(shared_blocks(2 * block - 1, block, 1), 1);
+  EXPECT_EQ(shared_blocks(3 * block, block, 2), 1);
+  EXPECT_EQ(shared_blocks(block - 1, block, 1), 0);
   const Index unit = plan.sample_unit * propagation_bytes_per_sample(graph, 0, 2);
   EXPECT_EQ(samples_per_wave(plan, graph, 0, 2, plan.weight_tile_bytes + 3 * unit), 3 * plan.sample_unit);
   EXPECT_EQ(samples_per_wave(plan, graph, 0, 2, plan.weight_tile_bytes + 3 * unit - 1), 2 * plan.sample_unit);
+}
+
+TEST(Grid, NoRankHasMoreToDoThanItMust) {
+  const auto layer_of = [](Index neurons, Index samples) {
+    return make_plan(graph_of({64, neurons}), config_with({{"quantization", {{"form", "residual"}}}}), samples).layers[0];
+  };
+  const LayerPlan few = layer_of(1000, 1500);
+  ASSERT_EQ(few.tile_count(), 4);
+  ASSERT_EQ(few.path.chunk_total(), 1);
+  const RankGrid of_five = choose_grid(few, config_with(), 5);  // 1x5 would leave one rank with all tiles
+  EXPECT_EQ(of_five.neurons, 5);
+  EXPECT_EQ(idle_ranks(few, config_with(), 5), 1);
+  EXPECT_EQ(idle_ranks(few, config_with({{"quantization", {{"grid", "1x5"}}}}), 5), 4);
+  EXPECT_TRUE(mentions(plan_table(make_plan(graph_of({64, 1000}), config_with(), 1500), config_with(), 5, 1),
+                       "1 of 5 ranks without tiles"));
+  for (const Index neurons : {Index{10}, Index{1000}, Index{4096}})
+    for (const Index samples : {Index{100}, Index{5000}, Index{100000}})
+      for (int ranks = 1; ranks <= 70; ++ranks) {
+        const LayerPlan layer = layer_of(neurons, samples);
+        const auto work = [&](int groups) {
+          return ceil_div(layer.tile_count(), Index{groups}) * ceil_div(layer.path.chunk_total(), Index{ranks / groups});
+        };
+        const RankGrid grid = choose_grid(layer, config_with(), ranks);
+        ASSERT_EQ(grid.neurons * grid.samples, ranks);
+        for (int groups = 1; groups <= ranks; ++groups) {
+          if (ranks % groups == 0) {
+            EXPECT_LE(work(grid.neurons), work(groups)) << neurons << " " << samples << " " << ranks;
+          }
+        }
+      }
 }
 
 TEST(Tiles, CoverEveryWeightOnceAndChannelsOfTheSameNeuronsFollowEachOther) {

@@ -154,9 +154,11 @@ struct StreamMemory {
   Index bytes = 0;          ///< blocks and tiles of a full wave
   Index pieces = 1;         ///< chunks of outputs that may be worked on at once
 };
+/// As few waves as fit; two blocks where that makes none more.
 /// @param shape  with the rows that lie here   @param sharers  ranks that share the memory of a block
-[[nodiscard]] StreamMemory divide_memory(const LayerPlan& layer, const quant::PathShape& shape, int sharers,
-                                         Index memory_per_rank);
+/// @param tiles  most of a rank                @param blocks   most that a node has room for
+[[nodiscard]] StreamMemory divide_memory(const LayerPlan& layer, const quant::PathShape& shape, int sharers, Index tiles,
+                                         Index memory_per_rank, Index blocks = 2);
 /// What a rank does at once in Gram form, so that memory_per_rank holds. Results do not depend on it.
 struct GramShares {
   int threads = 1;          ///< that make patches and products
