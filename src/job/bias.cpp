@@ -60,6 +60,26 @@ std::vector<float> correct_bias(const net::Graph& graph, const LayerPlan& layer,
   return bias;
 }
 
+std::vector<float> correct_tile_bias(const net::Graph& graph, const LayerPlan& layer, const net::Parameters& analog,
+                                     store::QuantizedFile& result, const TileBox& box, const quant::Tile& tile,
+                                     const std::vector<std::vector<double>>& column_sums) {
+  std::vector<float> biases;
+  const Index row_bytes = 2 * layer.inputs * static_cast<Index>(sizeof(float));  // of W and of Q
+  const Index rows = std::max<Index>(1, layer.piece_bytes / row_bytes);
+  for (Index first = 0; first < box.neurons; first += rows) {
+    const Range part{box.first_neuron + first, box.first_neuron + std::min(box.neurons, first + rows)};
+    std::vector<float> W(static_cast<std::size_t>(part.size() * layer.inputs));
+    std::vector<float> Q(W.size());
+    analog.read_rows(layer.tensor, part.begin, part.size(), W.data());
+    const std::uint8_t* const codes = tile.codes().data() + first * layer.inputs;
+    for (Index i = 0; i < part.size() * layer.inputs; ++i)
+      Q[static_cast<std::size_t>(i)] = tile.alphabet(first + i / layer.inputs).value(codes[i]);
+    const std::vector<float> of_part = correct_bias(graph, layer, analog, result, part, W, Q, column_sums);
+    biases.insert(biases.end(), of_part.begin(), of_part.end());
+  }
+  return biases;
+}
+
 void correct_stored_bias(const net::Graph& graph, const LayerPlan& layer, const net::Parameters& analog,
                          store::QuantizedFile& result, Range neurons,
                          const std::vector<std::vector<double>>& column_sums) {

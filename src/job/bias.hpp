@@ -8,6 +8,7 @@
 
 #include "gpfq/job/plan.hpp"
 #include "gpfq/net/tensor_source.hpp"
+#include "gpfq/quant/tile.hpp"
 #include "gpfq/store/quantized_file.hpp"
 #include "job/messages.hpp"
 
@@ -27,6 +28,12 @@ int add_missing_biases(net::Model& model, const Config& config);
 std::vector<float> correct_bias(const net::Graph& graph, const LayerPlan& layer, const net::Parameters& analog,
                                 store::QuantizedFile& result, Range neurons, std::span<const float> W,
                                 std::span<const float> Q, const std::vector<std::vector<double>>& column_sums);
+
+/// The same for the neurons of a tile whose outputs are taken next, some at a time, in the memory that is set aside for
+/// these. @returns the biases
+std::vector<float> correct_tile_bias(const net::Graph& graph, const LayerPlan& layer, const net::Parameters& analog,
+                                     store::QuantizedFile& result, const TileBox& box, const quant::Tile& tile,
+                                     const std::vector<std::vector<double>>& column_sums);
 
 /// The same for neurons whose codes are in the file already (after flush()), some at a time.
 void correct_stored_bias(const net::Graph& graph, const LayerPlan& layer, const net::Parameters& analog,

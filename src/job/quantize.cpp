@@ -17,6 +17,7 @@
 #include "gpfq/base/system.hpp"
 #include "gpfq/base/text.hpp"
 #include "gpfq/job/job.hpp"
+#include "gpfq/store/model_copy.hpp"
 #include "job/bias.hpp"
 #include "job/blas.hpp"
 #include "job/checkpoint_check.hpp"
@@ -73,6 +74,7 @@ class QuantizeJob {
 
  private:
   void prepare();
+  void copy_weights(const std::string& path, net::Model listed);
   [[nodiscard]] std::string finished_run() const;
   void read_checkpoint(const net::Graph* graph);
   void open_result();
@@ -89,6 +91,7 @@ class QuantizeJob {
   void report_layer(const LayerPlan& layer, const RankReport& mine, const LayerError& error);
   void add_to_report(const LayerPlan& layer, const LayerRecord& record);
   void evaluate_networks();
+  void check_codes(const std::string& layer, const TileReport& tile) const;
   void hash_codes();
   std::string finish();
 
@@ -169,6 +172,14 @@ void QuantizeJob::read_checkpoint(const net::Graph* graph) {
   earlier_seconds_ = checkpointer_.state().seconds;
 }
 
+/// Layers without a network: each rank brings rows of their weights to scratch. @param listed  on root
+void QuantizeJob::copy_weights(const std::string& path, net::Model listed) {
+  comm_.agree([&] {
+    if (!comm_.is_root()) listed = read_layer_list(session_.config()).model;
+  });
+  store::write_model(comm_, path, listed);
+}
+
 /// Root checks everything that can be checked before anything is written, then makes the folders.
 void QuantizeJob::prepare() {
   std::string model_path;
@@ -178,6 +189,7 @@ void QuantizeJob::prepare() {
     if (!comm_.is_root()) return;
     const Config& config = session_.config();
     subject = open_subject(config);
+    if (config.evaluation) check_evaluation(*config.evaluation, config.preprocess, subject->graph());
     plan_ = subject->plan;
     for (const LayerPlan* layer : plan_.quantized_layers())
       static_cast<void>(choose_grid(*layer, config, comm_.size()));  // a grid of other ranks ends the job here
@@ -199,11 +211,8 @@ void QuantizeJob::prepare() {
     workspace_->make_scratch(config.scratch, plan_.output_bytes + checkpoint_bytes(plan_, config, comm_.size()), plan_.store_bytes + plan_.model_copy_bytes);
     scratch_ = workspace_->scratch().string();
     model_path = config.model.string();
-    if (subject->imported) {
-      model_path = (workspace_->scratch() / "model.h5").string();
-      store::write_model(model_path, *subject->imported);
-      report_.scratch_peak_bytes = static_cast<Index>(std::filesystem::file_size(model_path));
-    }
+    if (subject->imported) model_path = (workspace_->scratch() / "model.h5").string();
+    if (subject->imported && config.has_network()) store::write_model(model_path, *subject->imported);
     log_.open(config.output, is_resumed_);
     estimate(subject->graph(), subject->imported.has_value(), nodes);
     if (workspace_->lock_stands_in())
@@ -211,9 +220,14 @@ void QuantizeJob::prepare() {
     if (subject->folded > 0)
       log_.line(fmt::format("{} BatchNormalization nodes folded into the layers before them", subject->folded));
   });
-  subject.reset();
   comm_.broadcast(plan_);
   comm_.broadcast(model_path);
+  if (!session_.config().has_network()) copy_weights(model_path, subject ? *subject->imported : net::Model());
+  if (subject && subject->imported) {
+    std::error_code ignored;
+    report_.scratch_peak_bytes = static_cast<Index>(std::filesystem::file_size(model_path, ignored));
+  }
+  subject.reset();
   comm_.broadcast(scratch_);
   comm_.agree([&] {
     if (!comm_.is_root()) log_.open(session_.config().output, is_resumed_);
@@ -346,13 +360,7 @@ void QuantizeJob::quantize_shard(const LayerPlan& layer, const LayerSettings& se
                  written_before_};
   if (layer.corrects_bias)
     task.correct_bias = [&](const TileBox& box, const quant::Tile& tile, const RankReport& so_far) {
-      std::vector<float> W(static_cast<std::size_t>(box.neurons * box.inputs));
-      std::vector<float> Q(W.size());
-      read_tile_weights(task, box, W);
-      for (std::size_t i = 0; i < Q.size(); ++i)
-        Q[i] = tile.alphabet(static_cast<Index>(i) / box.inputs).value(tile.codes()[i]);
-      return job::correct_bias(model_->graph(), layer, *model_, *result_,
-                               {box.first_neuron, box.first_neuron + box.neurons}, W, Q, so_far.column_sums);
+      return correct_tile_bias(model_->graph(), layer, *model_, *result_, box, tile, so_far.column_sums);
     };
   const int input = model_->graph().node(layer.node).inputs.front();
   if (layer.form == Form::gram)
@@ -404,7 +412,10 @@ void QuantizeJob::run_layer(std::size_t index) {
                             layer.inputs));
   release_free_memory();
   const Stopwatch loading;
-  if (!session_.config().has_network()) load_layer(layer);
+  if (!session_.config().has_network()) {
+    load_layer(layer);
+    release_free_memory();
+  }
   const double load_seconds = loading.seconds();
   std::unique_ptr<OutputCollector> outputs;
   if (layer.path.keeps_outputs) outputs = propagation_->collect(layer, !is_last);
@@ -476,22 +487,33 @@ void QuantizeJob::add_to_report(const LayerPlan& layer, const LayerRecord& recor
   report_.bytes_written += report.all.bytes_written;
 }
 
-/// SHA-256 over the codes of all layers as they lie in the file; each tile is compared with what its rank said.
+/// @throws Error (fault) when a tile's codes are not in the file as its rank computed them
+void QuantizeJob::check_codes(const std::string& layer, const TileReport& tile) const {
+  std::vector<std::uint8_t> codes(static_cast<std::size_t>(tile.neurons * tile.inputs));
+  result_->read_codes(layer, {tile.first_neuron, tile.neurons, tile.first_input, tile.inputs}, codes.data());
+  if (sha256(codes.data(), static_cast<Index>(codes.size())) != tile.codes_sha256)
+    throw_fault("layer '{}': the codes of neurons {} to {} are not in the file as they were computed", layer,
+                tile.first_neuron, tile.first_neuron + tile.neurons - 1);
+}
+
+/// SHA-256 over the codes of all layers as they lie in the file, by root, in order; each tile is compared with what its
+/// rank said, meanwhile by the other ranks, where there are some.
 void QuantizeJob::hash_codes() {
   constexpr Index slab_bytes = Index{4} << 20;
+  std::vector<std::vector<TileReport>> tiles;
+  for (const LayerReport& layer : report_.layers) tiles.push_back(layer.all.tiles);
+  comm_.broadcast(tiles);
+  const std::vector<const LayerPlan*> layers = plan_.quantized_layers();
   comm_.agree([&] {
+    const auto others = static_cast<std::size_t>(std::max(1, comm_.size() - 1));
+    for (std::size_t i = 0; i < layers.size(); ++i)
+      for (std::size_t tile = 0; tile < tiles[i].size(); ++tile)
+        if (comm_.size() == 1 || tile % others + 1 == static_cast<std::size_t>(comm_.rank()))
+          check_codes(layers[i]->name, tiles[i][tile]);
     if (!comm_.is_root()) return;
     Sha256 all;
     std::vector<std::uint8_t> codes;
     for (const LayerReport& layer : report_.layers) {
-      for (const TileReport& tile : layer.all.tiles) {
-        codes.resize(static_cast<std::size_t>(tile.neurons * tile.inputs));
-        result_->read_codes(layer.plan.name, {tile.first_neuron, tile.neurons, tile.first_input, tile.inputs},
-                            codes.data());
-        if (sha256(codes.data(), static_cast<Index>(codes.size())) != tile.codes_sha256)
-          throw_fault("layer '{}': the codes of neurons {} to {} are not in the file as they were computed",
-                      layer.plan.name, tile.first_neuron, tile.first_neuron + tile.neurons - 1);
-      }
       const Index rows = std::max<Index>(1, slab_bytes / layer.plan.inputs);
       for (Index first = 0; first < layer.plan.neurons; first += rows) {
         const Index count = std::min(rows, layer.plan.neurons - first);

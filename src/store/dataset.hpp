@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <string>
 
+#include "gpfq/base/shard_plan.hpp"
 #include "gpfq/hdf5/handle.hpp"
 #include "gpfq/net/graph.hpp"
 #include "gpfq/net/tensor_source.hpp"
@@ -29,8 +30,11 @@ void write_rows(hid_t dataset, hid_t memory_type, const Shape& shape, Index firs
 void read_rows_of(hid_t dataset, hid_t memory_type, const Shape& shape, Index first, Index count, void* out,
                   const std::string& what, hid_t transfer = H5P_DEFAULT);
 
-/// A new model file with its attributes and groups, serially; and one float tensor copied into it.
+/// A new model file with its attributes and groups, serially; one float tensor copied into it, or some of its rows into
+/// its dataset.
 [[nodiscard]] hdf5::Handle create_model_file(const std::filesystem::path& path, const net::Graph& graph);
 void copy_tensor(hid_t file, const std::string& name, const net::TensorSource& source, const std::string& where);
+void copy_rows(hid_t dataset, const std::string& name, const net::TensorSource& source, Range rows,
+               const std::string& where, hid_t transfer = H5P_DEFAULT);
 
 }  // namespace gpfq::store

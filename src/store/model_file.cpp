@@ -50,15 +50,20 @@ void check_finite(const std::string& tensor, Index first_value, const float* val
 
 void copy_tensor(hid_t file, const std::string& name, const net::TensorSource& source, const std::string& where) {
   const hdf5::Handle dataset = create_dataset(file, "tensors/" + name, source.shape, H5T_IEEE_F32LE, where);
-  const Index rows = source.shape.empty() ? 1 : source.shape.front();
-  const Index row_size = rows == 0 ? 0 : element_count(source.shape) / rows;
-  const Index slab_rows = std::clamp<Index>(copy_bytes / std::max<Index>(1, row_size * 4), 1, std::max<Index>(1, rows));
+  copy_rows(dataset.id(), name, source, {0, source.shape.empty() ? 1 : source.shape.front()}, where);
+}
+
+void copy_rows(hid_t dataset, const std::string& name, const net::TensorSource& source, Range rows,
+               const std::string& where, hid_t transfer) {
+  if (rows.empty()) return;
+  const Index row_size = source.shape.empty() ? 1 : element_count(source.shape) / source.shape.front();
+  const Index slab_rows = std::clamp<Index>(copy_bytes / std::max<Index>(1, row_size * 4), 1, rows.size());
   std::vector<float> slab(static_cast<std::size_t>(slab_rows * row_size));
-  for (Index first = 0; first < rows; first += slab_rows) {
-    const Index count = std::min(slab_rows, rows - first);
+  for (Index first = rows.begin; first < rows.end; first += slab_rows) {
+    const Index count = std::min(slab_rows, rows.end - first);
     source.read_rows(first, count, slab.data());
     check_finite(name, first * row_size, slab.data(), count * row_size);
-    write_rows(dataset.id(), H5T_NATIVE_FLOAT, source.shape, first, count, slab.data(), where + ":/tensors/" + name);
+    write_rows(dataset, H5T_NATIVE_FLOAT, source.shape, first, count, slab.data(), where + ":/tensors/" + name, transfer);
   }
 }
 

@@ -120,7 +120,7 @@ TEST(SameResult, ForThreadsAndMemory) {
   const JobPlan plan = make_plan(model.graph, config, 2500);
   const Index smallest = plan.smallest_memory();
   const LayerPlan& layer = plan.layers[0];
-  EXPECT_LT(divide_memory(layer, layer.path, 1, smallest).wave_tiles, ceil_div(Index{130}, layer.tile_width));
+  EXPECT_LT(divide_memory(layer, layer.path, 1, layer.tile_count(), smallest).wave_tiles, ceil_div(Index{130}, layer.tile_width));
   EXPECT_LT(samples_per_wave(plan, model.graph, 0, model.graph.size(), smallest), 2500);
   int number = 0;
   for (const auto& overrides :
@@ -340,6 +340,21 @@ TEST(Job, ReportsWhatTheContractNames) {
     EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 3);
     EXPECT_TRUE(mentions(csv, "\"fc1\",dense,gpfq,residual,12,9,40,5,"));
     EXPECT_TRUE(mentions(csv, ",seconds,rows\n"));
+  }
+  world().barrier();
+}
+
+TEST(Job, APlanReadsHeadersAlone) {
+  // A label that is no class: values are for the job to look at, its plan knows the header, which must fit.
+  const net::Model model = test::random_mlp({12, 9, 6}, 18);
+  std::vector<std::int32_t> labels = random_labels(40, 6);
+  labels.back() = 1000;
+  const JobFolder job(world(), model, random_inputs(40, 12, 19), {{"levels", 5}}, labels);
+  EXPECT_TRUE(mentions(job.refusal("run"), "label 1000 for sample 39"));
+  if (world().is_root()) {
+    EXPECT_NO_THROW(static_cast<void>(plan_job({job / "job.json", {}, false}, with_ranks(1))));
+    for (const char* labels_key : {"evaluation.labels=x", "evaluation.labels=none"})
+      EXPECT_THROW(static_cast<void>(plan_job({job / "job.json", {labels_key}, false}, with_ranks(1))), Error);
   }
   world().barrier();
 }

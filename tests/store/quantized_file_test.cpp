@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "gpfq/base/shard_plan.hpp"
+#include "gpfq/store/model_copy.hpp"
 #include "support/data_files.hpp"
 #include "support/errors.hpp"
 #include "support/mpi_main.hpp"
@@ -194,6 +195,40 @@ TEST(QuantizedFile, AnUnknownLayerIsAFault) {
   const std::uint8_t code = 0;
   EXPECT_THROW(result.write_codes("fc1", {0, 1, 0, 1}, &code), Error);
   result.finish();
+  comm.barrier();
+}
+
+TEST(ModelCopy, IsBroughtByAllRanksAndReadsAsWritten) {
+  const mpi::Communicator& comm = world();
+  const SharedFolder folder(comm);
+  const net::Model model = model_of_two();
+  net::Model watched = model;
+  Index rows = 0;
+  const net::TensorSource& source = model.tensors.at("fc1.weight");
+  watched.tensors["fc1.weight"] = {source.shape, [&](Index first, Index count, float* out) {
+                                     rows += count;
+                                     source.read_rows(first, count, out);
+                                   }};
+  write_model(comm, folder / "model.h5", watched);
+  EXPECT_LE(rows, ceil_div(neurons, Index{comm.size()}));  // no rank reads more than its share
+  EXPECT_EQ(comm.sum(rows), neurons);
+  EXPECT_EQ(test::listing(folder.path()), "model.h5");
+  const ModelFile copy(folder / "model.h5");
+  for (const auto& [name, shape] : model.graph.tensors) {
+    std::vector<float> found(static_cast<std::size_t>(element_count(shape)));
+    std::vector<float> expected(found.size());
+    copy.read_rows(name, 0, shape.front(), found.data());
+    model.tensors.at(name).read_rows(0, shape.front(), expected.data());
+    EXPECT_EQ(found, expected) << name;
+  }
+  comm.barrier();
+  // What one rank cannot read, none takes for written.
+  watched.tensors["fc1.weight"].read_rows = [](Index first, Index count, float* out) {
+    std::fill_n(out, count * inputs, 0.0F);
+    if (first + count == neurons) throw_input("the last row is missing");
+  };
+  EXPECT_THROW(write_model(comm, folder / "damaged.h5", watched), mpi::AgreedError);
+  EXPECT_FALSE(std::filesystem::exists(folder / "damaged.h5"));
   comm.barrier();
 }
 
