@@ -44,6 +44,10 @@ void add_rate_options(CLI::App& command, job::GivenRates& rates) {
   add("--read-gb", rates.read_gb, "read by a rank from files, GB/s");
   add("--write-gb", rates.write_gb, "written by a rank to files, GB/s");
   add("--cores", rates.cores, "cores of a node");
+  add("--latency-us", rates.latency_us, "several nodes: between them, microseconds (default, as of the next three: as in scale)");
+  add("--network-gb", rates.network_gb, "several nodes: network of a node, GB/s");
+  add("--files-gb", rates.files_gb, "several nodes: file system, GB/s");
+  add("--node-files-gb", rates.node_files_gb, "several nodes: file system to one node, GB/s");
 }
 
 /// A layer's shape, a cluster's rates and a design: no files.
@@ -67,6 +71,7 @@ void add_scale_options(CLI::App& command, Request& request) {
   add("--network-gb", machine.network_gb, "network of a node, GB/s");
   add("--files-gb", machine.files_gb, "file system, GB/s");
   add("--node-files-gb", machine.node_files_gb, "file system to one node, GB/s");
+  add("--digest-gb", machine.digest_gb, "SHA-256 by a core, GB/s");
   using Reading = job::ScaleDesign::Reading;
   using Products = job::ScaleDesign::Products;
   command.add_option("--read", request.scale_design.reading, "blocks: each (node reads all) or once (then exchanged)")
@@ -76,6 +81,8 @@ void add_scale_options(CLI::App& command, Request& request) {
       ->transform(CLI::CheckedTransformer(std::map<std::string, Products>{
           {"rank", Products::each_rank}, {"node", Products::node}, {"all", Products::all_ranks}}));
   command.add_flag("--read-ahead,!--no-read-ahead", request.scale_design.read_ahead, "reading hides behind computing");
+  command.add_flag("--model-copy,!--no-model-copy", request.scale_design.copies_model,
+                   "ranks copy the weights to scratch first, as of layers without a network");
   command.add_flag("--json", request.plan.json, "print JSON");
 }
 
@@ -115,6 +122,9 @@ void add_commands(CLI::App& app, Request& request) {
       ->check(CLI::Range(Index{0}, Index{1} << 50));
   bench->add_option("--levels", request.bench.levels, "levels of the alphabet")->check(CLI::Range(2, 256));
   bench->add_option("--threads", request.bench.threads, "threads per rank")->check(CLI::Range(1, 4096));
+  bench->add_option("--repeat", request.bench.repeat, "runs: their median and spread are told")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
   bench->add_option("--memory-per-rank", request.bench.memory_per_rank, "as in a config")->capture_default_str();
   bench->add_option("--folder", request.bench.folder, "where its files lie while it runs");
   bench->callback(chosen(Command::bench));

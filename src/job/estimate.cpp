@@ -7,10 +7,12 @@
 #include <cmath>
 
 #include "gpfq/net/patches.hpp"
+#include "gpfq/quant/gram_sweeps.hpp"
 #include "gpfq/quant/radius.hpp"
 #include "gpfq/quant/tile_path.hpp"
 #include "job/form_choice.hpp"
 #include "job/grid.hpp"
+#include "job/scale.hpp"
 #include "job/tile_states.hpp"
 
 namespace gpfq::job {
@@ -18,6 +20,7 @@ namespace {
 
 constexpr Index float_bytes = sizeof(float);
 constexpr Index sum_bytes = sizeof(std::int64_t);
+constexpr double giga = 1e9;
 
 // One core of an AMD EPYC at 100 Gflop/s (OpenBLAS Cooperlake), 4096 samples. G and C: 0.64, 0.79 of a large product
 // at b = 64, 128, bounds included; kernel: 3.2, 4.8, 7.9 ns per weight at b = 32, 64, 128.
@@ -26,6 +29,8 @@ constexpr double kernel_seconds_fixed = 1.6e-9;
 constexpr double kernel_seconds_per_input = 0.05e-9;
 // The products of propagation, 256 samples by 256 neurons over all inputs.
 constexpr double propagation_share = 0.75;
+// The factor of optq and qronos: double precision, at half the rate of single, by solves with a triangle.
+constexpr double factor_share = 0.5 * 0.5;
 // Passes that look at every value: bounds, finiteness, squared differences (7.3 GB/s measured).
 constexpr double scan_bytes_per_second = 7e9;
 // Making a patch's entry from a map, and adding an entry of a product in fixed point.
@@ -44,6 +49,27 @@ constexpr Index window_bytes = Index{8} << 20;
 
 double real(Index value) { return static_cast<double>(value); }
 
+/// What a rank holds of the products of a layer in Gram form, all problems together: sums while rows are added, what is
+/// beside them while they become numbers, and these.
+struct GramMemory {
+  Index sums = 0;
+  Index turning = 0;
+  Index numbers = 0;
+
+  explicit GramMemory(const LayerPlan& layer) {
+    const quant::GramExtent extent = layer.gram_extent();
+    const Index inputs = extent.inputs;
+    Index triangle = 0;
+    for (Index first = 0; first < inputs; first += extent.panel_width)
+      triangle += (inputs - first) * std::min(extent.panel_width, inputs - first);
+    const Index square = inputs * inputs;
+    const Index of_C = extent.shared ? 0 : extent.whole ? square : triangle;
+    sums = layer.problems * (triangle + of_C) * sum_bytes;
+    turning = (extent.whole ? square : inputs * extent.panel_width) * float_bytes;
+    numbers = layer.problems * (extent.whole ? square : triangle) * (extent.shared ? 1 : 2) * float_bytes;
+  }
+};
+
 /// The job's steps in seconds and bytes.
 class Estimator {
  public:
@@ -55,7 +81,8 @@ class Estimator {
         rates_(rates),
         threads_(std::max(1, config.threads)),
         ranks_(placement.ranks),
-        nodes_(placement.nodes) {
+        nodes_(placement.nodes),
+        per_node_(placement.ranks_per_node()) {
     crowding_ = placement.crowding(threads_);
     const double node_share = rates.node_memory_bytes_per_second / placement.ranks_per_node();
     memory_rate_ = std::min(rates.memory_bytes_per_second / crowding_, node_share);
@@ -63,6 +90,11 @@ class Estimator {
     const double into_new = 1 / (1 / rates.read_bytes_per_second + 1 / rates.memory_bytes_per_second);
     read_rate_ = std::min(into_new / crowding_, node_share);
     write_rate_ = rates.write_bytes_per_second;
+    if (nodes_ > 1) {  // files that all of them see
+      const double to_node = giga * std::min(rates.cluster.node_files_gb, rates.cluster.files_gb / nodes_);
+      read_rate_ = std::min(read_rate_, to_node / per_node_);
+      write_rate_ = std::min(write_rate_, to_node);
+    }
     std::vector<bool> quantized(graph.nodes.size(), false);
     for (const LayerPlan* layer : plan.quantized_layers()) quantized[static_cast<std::size_t>(layer->node)] = true;
     differs_ = differing_nodes(graph, quantized);
@@ -77,7 +109,8 @@ class Estimator {
     if (layer.form == Form::residual) add_residual(layer, estimate);
     if (layer.form == Form::gram) add_gram(layer, estimate);
     if (layer.form == Form::rounding) add_rounding(layer, estimate);
-    estimate.proportional_memory = estimate.peak_memory;
+    estimate.proportional_memory = estimate.rank_memory;
+    estimate.disk_bytes = stored_bytes(layer.node) + (next != nullptr ? stored_bytes(next->node) : 0);
     if (layer.path.keeps_outputs)
       add_outputs(layer, next != nullptr, estimate);
     else
@@ -103,8 +136,7 @@ class Estimator {
         bytes / write_rate_ / nodes_;
     const LoadShares shares = load_shares(layer, config_.memory_per_rank);
     const Index mine = ShardPlan(layer.inputs, shares.unit, ranks_).most_pieces() * shares.unit;
-    estimate.peak_memory =
-        std::max(estimate.peak_memory, std::min(shares.inputs, mine) * layer.path.samples * float_bytes);
+    hold(std::min(shares.inputs, mine) * layer.path.samples * float_bytes, 0, estimate);
     return estimate;
   }
 
@@ -114,10 +146,10 @@ class Estimator {
     return samples == 0 ? 0 : networks * node_seconds(0, graph_.size(), mine);
   }
 
-  /// Root reads all codes twice: tile by tile, and in order for the job's digest.
+  /// Root reads all codes in order for the job's digest; alone, it also compares them tile by tile.
   [[nodiscard]] double digest_seconds(const LayerPlan& layer) const {
     const double codes = real(layer.neurons * layer.inputs);
-    return 2 * codes * (crowding_ / rates_.digest_bytes_per_second + 1 / read_rate_) + 2 * call_seconds;
+    return (ranks_ > 1 ? 1 : 2) * codes * (crowding_ / rates_.digest_bytes_per_second + 1 / read_rate_) + 2 * call_seconds;
   }
 
   [[nodiscard]] double write_seconds(Index bytes) const { return real(bytes) / write_rate_; }
@@ -130,9 +162,28 @@ class Estimator {
   [[nodiscard]] double over_threads(Index pieces) const {  // rounds that the threads of a rank take
     return real(ceil_div(pieces, threads_));
   }
-  /// A sum over `ranks` ranks of this machine: every doubling passes the values through memory once.
-  [[nodiscard]] double sum_seconds(Index values, int ranks) const {
-    return ranks <= 1 ? 0 : std::ceil(std::log2(ranks)) * (agree_seconds * crowding_ + real(values * sum_bytes) / memory_rate_);
+  /// A sum over `ranks` ranks, of which `inside` at a time are neighbours on a node, while all of a node's ranks take part
+  /// in such sums. Inside a node every doubling passes the values through memory once; nodes use their network.
+  [[nodiscard]] double sum_seconds(Index values, int ranks, int inside) const {
+    const double bytes = real(values * sum_bytes);
+    inside = std::min({ranks, inside, per_node_});
+    const double in_node =
+        inside <= 1 ? 0 : std::ceil(std::log2(inside)) * (agree_seconds * crowding_ + bytes / memory_rate_);
+    const int nodes = (ranks + inside - 1) / inside;
+    return in_node + allreduce_seconds(bytes, nodes, 1, std::max(1, per_node_ / inside), rates_.cluster);
+  }
+  /// Memory of a phase: `bytes` by this rank's share, and what others have of the pages that it sees.
+  static void hold(Index bytes, Index of_others, LayerEstimate& estimate) {
+    estimate.rank_memory = std::max(estimate.rank_memory, bytes);
+    estimate.peak_memory = std::max(estimate.peak_memory, bytes + of_others);
+  }
+  /// Activations that wait at a layer, in both networks where they differ.
+  [[nodiscard]] Index stored_bytes(int cut) const {
+    Index bytes = 0;
+    for (const int node : net::live_at(graph_, cut))
+      bytes += (differs_[static_cast<std::size_t>(node)] ? 2 : 1) * element_count(graph_.node(node).shape) * plan_.samples *
+               float_bytes;
+    return bytes;
   }
   [[nodiscard]] Index map_floats(const LayerPlan& layer) const {
     return element_count(graph_.node(graph_.node(layer.node).inputs.front()).shape);
@@ -142,6 +193,8 @@ class Estimator {
   void add_radius(const LayerPlan& layer, LayerEstimate& estimate) const;
   void add_residual(const LayerPlan& layer, LayerEstimate& estimate) const;
   void add_gram(const LayerPlan& layer, LayerEstimate& estimate) const;
+  void add_factor(const LayerPlan& layer, bool has_target, LayerEstimate& estimate) const;
+  [[nodiscard]] Index gram_memory(const LayerPlan& layer) const;
   void add_rounding(const LayerPlan& layer, LayerEstimate& estimate) const;
   void add_outputs(const LayerPlan& layer, bool keep, LayerEstimate& estimate) const;
   void add_propagation(int first, int last, bool keep, LayerEstimate& estimate) const;
@@ -158,6 +211,7 @@ class Estimator {
   int threads_;
   int ranks_;
   int nodes_;
+  int per_node_;
   double crowding_ = 1;
   double memory_rate_ = 0;
   double read_rate_ = 0;
@@ -203,11 +257,15 @@ void Estimator::add_residual(const LayerPlan& layer, LayerEstimate& estimate) co
   const Index b = shape.block_width;
   const double blocks = real(ceil_div(shape.inputs, b));
   const double share_of_rows = rows / real(shape.samples);
+  const double windows_on_node = std::max(1, per_node_ / shares.sharers);  // each with rows of its own
   const auto add_pass = [&](double passes, int of) {  // all blocks, of one or both networks
     const double entries = of * rows * inputs;
     double reading = real(of * network_floats) * share_of_rows * float_bytes / read_rate_ / readers +
                      blocks * (of * call_seconds + agree_seconds * crowding_);
-    if (config_.stream.exchange && shares.windows > 1) reading += entries * float_bytes / memory_rate_;
+    if (config_.stream.exchange && shares.windows > 1)
+      reading += nodes_ > 1 ? blocks * allgather_seconds(entries * float_bytes / blocks * windows_on_node,
+                                                         std::min(shares.windows, nodes_), rates_.cluster)
+                            : entries * float_bytes / memory_rate_;
     if (layer.is_conv) reading += entries * patch_seconds_per_entry * crowding_ / readers;
     estimate.seconds["read"] += passes * reading;
     // The ranks that share a window share the chunks of G and C, too.
@@ -216,7 +274,7 @@ void Estimator::add_residual(const LayerPlan& layer, LayerEstimate& estimate) co
     estimate.seconds["products"] +=
         passes *
         (chunk_share * (product_seconds(2 * entries * real(b), block_product_share(b)) + scan_seconds(entries * float_bytes)) +
-         blocks * (sum_seconds(of * b * b, shares.sharers) + sum_seconds(of * b * b, grid.samples)));
+         blocks * (sum_seconds(of * b * b, shares.sharers, shares.sharers) + sum_seconds(of * b * b, grid.samples, grid.samples)));
   };
   add_pass(paths, networks);
   if (layer.sweeps > 0) add_pass(sweeps, 1);
@@ -230,7 +288,7 @@ void Estimator::add_residual(const LayerPlan& layer, LayerEstimate& estimate) co
   const double swept = product_seconds(2 * rows * inputs * width, narrow_share(b)) +
                        product_seconds(2 * rows * inputs * width, shallow_share(b)) + difference / memory_rate_ +
                        inputs * width * kernel_seconds_per_weight(b) * crowding_;
-  const double sums = grid.samples > 1 ? blocks * sum_seconds(b * layer.tile_width, grid.samples) : 0;
+  const double sums = grid.samples > 1 ? blocks * sum_seconds(b * layer.tile_width, grid.samples, grid.samples) : 0;
   const auto rounds = [&](Index each) {  // tiles, with some alphabets each, over the threads
     return real(shares.tiles / shares.wave_tiles) * over_threads(shares.wave_tiles * each) +
            over_threads(shares.tiles % shares.wave_tiles * each);
@@ -240,7 +298,9 @@ void Estimator::add_residual(const LayerPlan& layer, LayerEstimate& estimate) co
                               real(shares.tiles) * (layer.candidates + again + layer.sweeps) * sums;
 
   add_weights_and_codes(layer, shares.tiles, estimate);
-  estimate.peak_memory = shares.bytes;
+  const Index window = quant::InputBlock::value_count(shape) * float_bytes;
+  const Index of_others = window - ceil_div(window, Index{shares.sharers});
+  hold(shares.bytes, of_others * (shares.memory.read_ahead ? 2 : 1), estimate);
 }
 
 /// What a layer hands on instead of being propagated: norms of its outputs and, but for the last one, its next layer's
@@ -265,7 +325,10 @@ void Estimator::add_gram(const LayerPlan& layer, LayerEstimate& estimate) const 
   const double rows = real(std::min(shape.samples, chunks * shape.sample_chunk));
   const double inputs = real(shape.inputs);
   const Index b = shape.block_width;
-  const double pairs = inputs * (inputs + real(b)) / 2 * networks * real(layer.problems);
+  const quant::GramExtent extent = layer.gram_extent();
+  const double triangle = inputs * (inputs + real(b)) / 2;
+  const double of_C = extent.shared ? 0 : extent.whole ? inputs * inputs : triangle;
+  const double pairs = (triangle + of_C) * real(layer.problems);
   estimate.bytes_read += networks * plan_.samples * map_floats(layer) * float_bytes;
   estimate.seconds["read"] +=
       real(networks * plan_.samples * map_floats(layer) * float_bytes) * rows / real(shape.samples) / read_rate_ +
@@ -277,12 +340,15 @@ void Estimator::add_gram(const LayerPlan& layer, LayerEstimate& estimate) const 
        rows * inputs * networks * real(layer.problems) * patch_seconds_per_entry * crowding_ +
        real(chunks) * pairs * fixed_point_seconds_per_entry * crowding_) /
       threads;
-  estimate.seconds["sum"] += (ranks_ > 1 ? sum_seconds(static_cast<Index>(pairs), ranks_) : 0.0) +
-                             pairs * fixed_point_seconds_per_entry * crowding_;
+  estimate.seconds["sum"] +=
+      sum_seconds(static_cast<Index>(pairs), ranks_, per_node_) + pairs * fixed_point_seconds_per_entry * crowding_;
+  const bool has_target = layer.corrects_target && !shape.shared;
+  if (layer.diffuses) add_factor(layer, has_target, estimate);
 
   const Index most_tiles = ShardPlan(layer.tile_count(), 1, ranks_).most_pieces();
   const double width = real(layer.tile_width);
-  const double path = product_seconds(networks * inputs * inputs * width, shallow_share(b)) +
+  const int squares = !layer.diffuses ? networks : has_target ? 3 : 1;
+  const double path = product_seconds(squares * inputs * inputs * width, shallow_share(b)) +
                       inputs * width * kernel_seconds_per_weight(b) * crowding_;
   const double residual = product_seconds(4 * inputs * inputs * width, shallow_share(b));
   const double sweep = product_seconds(2 * inputs * inputs * width, shallow_share(b)) +
@@ -292,13 +358,45 @@ void Estimator::add_gram(const LayerPlan& layer, LayerEstimate& estimate) const 
                               over_threads(most_tiles) * (path + (layer.sweeps > 0 ? residual : 0.0) + layer.sweeps * sweep);
   add_weights_and_codes(layer, most_tiles, estimate);
 
-  const auto values = static_cast<Index>(pairs);
-  const Index adding = values * sum_bytes + (layer.problems > 1 ? threads_ : 1) * networks * shape.sample_chunk *
-                                                shape.inputs * float_bytes;
-  const Index window =
-      networks * (ceil_div(shape.sample_chunk, layer.rows_per_sample) + 1) * map_floats(layer) * float_bytes;
-  const Index turning = values / networks * float_bytes + values * sum_bytes;
-  estimate.peak_memory = std::max(adding + window, turning);
+  hold(gram_memory(layer), 0, estimate);
+}
+
+/// The largest of the phases: rows are added to the sums, these become numbers, a factor is made of them, tiles use both.
+Index Estimator::gram_memory(const LayerPlan& layer) const {
+  const quant::PathShape& shape = layer.path;
+  const GramShares shares = gram_shares(layer, threads_, config_.memory_per_rank);
+  const GramMemory products(layer);
+  const Index chunks = ShardPlan(shape.chunk_total(), 1, ranks_).most_pieces();
+  const Index rows = std::min(shape.samples, std::min(chunks, shares.window_chunks) * shape.sample_chunk);
+  const Index samples = std::min(plan_.samples, ceil_div(rows, layer.rows_per_sample) + (layer.is_conv ? 1 : 0));
+  const Index columns =
+      shape.networks() * round_up(std::min(shape.samples, shape.sample_chunk), alignment_floats) * shape.inputs * float_bytes;
+  const Index partial = quant::GramProducts::partial_bytes(layer.gram_extent());
+  const Index threads = std::min<Index>(shares.threads, layer.problems > 1 ? layer.problems : threads_);
+  const Index adding = products.sums + samples * layer.window_sample_bytes + threads * partial +
+                       (layer.problems > 1 ? threads : 1) * columns;
+  const Index turning = products.sums + products.turning;
+
+  const bool has_target = layer.corrects_target && !shape.shared;
+  const Index factors =
+      layer.diffuses ? layer.problems * quant::DiffusionFactor::bytes(shape.inputs, shape.block_width, has_target) : 0;
+  const Index copy = shape.inputs * shape.inputs * float_bytes;  // while the inputs of a product are put in order
+  const Index solving = layer.diffuses ? factors + quant::DiffusionFactor::work_bytes(shape.inputs, has_target)
+                                       : layer.orders_by_activation ? copy : 0;
+  const Index most_tiles = ShardPlan(layer.tile_count(), 1, ranks_).most_pieces();
+  const Index at_once = std::min(shares.tiles, std::max<Index>(most_tiles, layer.candidates));
+  const Index tiles = factors + at_once * layer.tile_bytes +
+                      (layer.problems > 1 ? std::min(layer.neurons, rows_together(layer)) * layer.inputs * (float_bytes + 1) : 0);
+  return std::max({adding, turning, products.numbers + std::max(solving, tiles)});
+}
+
+/// Root makes it, in double precision, and sends it to the others.
+void Estimator::add_factor(const LayerPlan& layer, bool has_target, LayerEstimate& estimate) const {
+  const double inputs = real(layer.path.inputs);
+  const double flops = (has_target ? 10.0 : 4.0) / 3 * inputs * inputs * inputs;  // LLᵀ, its inverse, two solves
+  const Index bytes = quant::DiffusionFactor::bytes(layer.path.inputs, layer.path.block_width, has_target);
+  estimate.seconds["factor"] += real(layer.problems) * (product_seconds(flops, factor_share) +
+                                                        sum_seconds(bytes / sum_bytes, ranks_, per_node_));
 }
 
 void Estimator::add_rounding(const LayerPlan& layer, LayerEstimate& estimate) const {
@@ -306,7 +404,7 @@ void Estimator::add_rounding(const LayerPlan& layer, LayerEstimate& estimate) co
   const double weights = real(most_tiles * layer.tile_width * layer.path.inputs);
   estimate.seconds["path"] += weights * weight_seconds * crowding_;
   add_weights_and_codes(layer, most_tiles, estimate);
-  estimate.peak_memory = layer.tile_bytes;
+  hold(layer.tile_bytes, 0, estimate);
 }
 
 void Estimator::add_weights_and_codes(const LayerPlan& layer, Index tiles, LayerEstimate& estimate) const {
@@ -381,7 +479,7 @@ void Estimator::add_stored_cut(int first, int cut, bool keep, LayerEstimate& est
   seconds += write_seconds(written) / nodes_;  // collective: one rank of a node writes for all
   seconds += (first > 0 ? 2 : 1) * node_seconds(first, cut, mine);
   estimate.seconds["propagate"] += seconds;
-  estimate.peak_memory = std::max(estimate.peak_memory, propagation_memory(first, cut));
+  hold(propagation_memory(first, cut), 0, estimate);
 }
 
 void Estimator::add_propagation(int first, int last, bool keep, LayerEstimate& estimate) const {
@@ -423,9 +521,13 @@ JobEstimate estimate_job(const JobPlan& plan, const net::Graph& graph, const Con
   LayerEstimate start;
   if (graph.is_network()) start = estimator.start(layers.front()->node);
   const Index base = own_base_memory + library_memory + (placement.ranks > 1 ? collective_write_memory : 0);
+  const Index per_node = placement.ranks_per_node();
+  const auto of_node = [&](Index rank_memory) { return library_memory + per_node * (rank_memory - library_memory); };
   job.peak_memory = base + start.peak_memory;
+  job.node_memory = of_node(base + start.rank_memory);
   job.start_seconds = start_seconds + start.total_seconds() + estimator.write_seconds(plan.output_bytes);
-  if (extent.is_imported) job.start_seconds += 2 * estimator.write_seconds(plan.output_bytes);
+  // Read and written: by root, or by all ranks where there is no network.
+  if (extent.is_imported) job.start_seconds += 2 * estimator.write_seconds(plan.output_bytes) / (graph.is_network() ? 1 : placement.nodes);
   job.finish_seconds = estimator.evaluation_seconds(extent.evaluation_samples);
   for (std::size_t i = 0; i < layers.size(); ++i) {
     LayerEstimate layer;
@@ -436,6 +538,10 @@ JobEstimate estimate_job(const JobPlan& plan, const net::Graph& graph, const Con
       layer = Estimator(alone, graph, config, rates, placement).layer_alone(*layers[i]);
     }
     job.peak_memory = layer.peak_memory = std::max(job.peak_memory, base + layer.peak_memory);
+    layer.disk_bytes += plan.model_copy_bytes;
+    layer.rank_memory += base;
+    layer.node_memory = of_node(layer.rank_memory);
+    job.node_memory = std::max(job.node_memory, layer.node_memory);
     layer.proportional_memory += base - library_memory + library_memory / placement.ranks_per_node();
     job.bytes_read += layer.bytes_read;
     job.bytes_written += layer.bytes_written;
@@ -445,9 +551,8 @@ JobEstimate estimate_job(const JobPlan& plan, const net::Graph& graph, const Con
     job.layers.push_back(std::move(layer));
   }
   job.seconds += job.start_seconds + job.finish_seconds;
-  const Index per_node = placement.ranks_per_node();
-  job.node_memory = library_memory + per_node * (job.peak_memory - library_memory);
   job.proportional_memory = job.node_memory / per_node;
+  job.smallest_memory = plan.smallest_memory();
   job.checkpoint_bytes = checkpoint_bytes(plan, config, placement.ranks);
   job.disk_bytes = plan.store_bytes + plan.output_bytes * (extent.is_imported ? 2 : 1) + job.checkpoint_bytes;
   return job;

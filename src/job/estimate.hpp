@@ -26,7 +26,7 @@ struct Placement {
 /// `nodes` nodes (0: as few as have a core for each thread) with the cores that the rates tell.
 [[nodiscard]] Placement place_ranks(int ranks, int nodes, int threads, int cores_per_node);
 
-/// One layer, in the terms of report.json: seconds by phase of the slowest rank, bytes of all ranks together, memory
+/// One layer, in the terms of report.json: seconds by phase of the slowest rank, bytes of all ranks together, peak_memory
 /// of the largest rank up to the end of the layer.
 struct LayerEstimate {
   std::map<std::string, double> seconds;
@@ -34,6 +34,9 @@ struct LayerEstimate {
   Index bytes_written = 0;        ///< to it
   Index peak_memory = 0;          ///< of a rank, the program itself included: resident, as the system counts it (VmHWM)
   Index proportional_memory = 0;  ///< of a rank in the path, shared pages by its share (Pss)
+  Index rank_memory = 0;          ///< of a rank in the layer's largest phase, shared pages by its share
+  Index node_memory = 0;          ///< of a node, likewise
+  Index disk_bytes = 0;           ///< scratch while the layer is at work and its outputs are made
   [[nodiscard]] double total_seconds() const;
 };
 
@@ -49,6 +52,7 @@ struct JobEstimate {
   Index proportional_memory = 0;  ///< of a rank, shared pages by its share (Pss)
   Index node_memory = 0;          ///< of a node: the shares of its ranks together
   Index disk_bytes = 0;           ///< scratch, results and checkpoints
+  Index smallest_memory = 0;      ///< memory_per_rank that the job runs in
   Index checkpoint_bytes = 0;     ///< of that: state files, the last one and the one that is written
   double flops = 0;               ///< of the paths
 };
@@ -62,7 +66,8 @@ struct JobExtent {
 [[nodiscard]] JobEstimate estimate_job(const JobPlan& plan, const net::Graph& graph, const Config& config,
                                        const MachineRates& rates, const Placement& placement, const JobExtent& extent);
 
-/// "sbatch --nodes=2 --ntasks=128 ...": room for a quarter more memory, and twice the time, than is estimated.
+/// "sbatch --nodes=2 --ntasks=128 ...": room for a quarter more memory, and twice the time, than is estimated; at least
+/// the memory of which the batch script makes a memory_per_rank that the job runs in.
 [[nodiscard]] std::string sbatch_line(const JobEstimate& estimate, const Placement& placement, int threads);
 
 /// A line per layer and the totals.

@@ -20,6 +20,18 @@ namespace {
 constexpr double time_margin = 2;
 constexpr double least_minutes = 10;
 constexpr double memory_margin = 1.25;
+constexpr Index mebibyte = Index{1} << 20;
+// What launch/lib/slurm.sh gives to ranks of a node's memory, in whole mebibytes each.
+constexpr Index percent_for_ranks = 80;
+
+/// Of a node, in MiB: the estimate with its margin, or what the job's smallest memory_per_rank follows from. The two
+/// differ where ranks share what the smallest memory counts for each of them.
+Index memory_to_ask_for(const JobEstimate& estimate, const Placement& placement) {
+  const double with_margin = static_cast<double>(estimate.node_memory) * memory_margin;
+  const auto estimated = static_cast<Index>(std::ceil(with_margin / static_cast<double>(mebibyte)));
+  const Index for_ranks = placement.ranks_per_node() * ceil_div(estimate.smallest_memory, mebibyte);
+  return std::max(estimated, ceil_div(for_ranks * 100, percent_for_ranks));
+}
 
 /// "0:01:02", or "12.3 ms" where it is short.
 std::string format_seconds(double seconds) {
@@ -31,12 +43,12 @@ std::string format_seconds(double seconds) {
 }  // namespace
 
 std::string sbatch_line(const JobEstimate& estimate, const Placement& placement, int threads) {
-  const double mebibytes = std::ceil(static_cast<double>(estimate.node_memory) * memory_margin / (Index{1} << 20));
   const double minutes = std::max(least_minutes, std::ceil(estimate.seconds * time_margin / 60));
   const auto whole = static_cast<Index>(minutes);
   return fmt::format(
-      "sbatch --nodes={} --ntasks={} --ntasks-per-node={} --cpus-per-task={} --mem={:.0f}M --time={}:{:02}:00",
-      placement.nodes, placement.ranks, placement.ranks_per_node(), threads, mebibytes, whole / 60, whole % 60);
+      "sbatch --nodes={} --ntasks={} --ntasks-per-node={} --cpus-per-task={} --mem={}M --time={}:{:02}:00",
+      placement.nodes, placement.ranks, placement.ranks_per_node(), threads, memory_to_ask_for(estimate, placement),
+      whole / 60, whole % 60);
 }
 
 std::string estimate_table(const JobPlan& plan, const JobEstimate& estimate, const Config& config,
@@ -44,22 +56,23 @@ std::string estimate_table(const JobPlan& plan, const JobEstimate& estimate, con
   const std::vector<const LayerPlan*> layers = plan.quantized_layers();
   std::size_t width = 9;
   for (const LayerPlan* layer : layers) width = std::max(width, layer->name.size());
-  std::string text = fmt::format("\n{:<{}} {:>10} {:>10} {:>11} {:>11} {:>11}\n", "estimated", width, "seconds",
-                                 "Gflop/s", "read", "written", "memory/rank");
+  std::string text = fmt::format("\n{:<{}} {:>10} {:>10} {:>11} {:>11} {:>11} {:>11} {:>11}\n", "estimated", width,
+                                 "seconds", "Gflop/s", "read", "written", "memory/rank", "memory/node", "scratch");
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const LayerEstimate& layer = estimate.layers[i];
     const double seconds = layer.total_seconds();
     text +=
-        fmt::format("{:<{}} {:>10} {:>10.1f} {:>11} {:>11} {:>11}\n", layers[i]->name, width, format_seconds(seconds),
+        fmt::format("{:<{}} {:>10} {:>10.1f} {:>11} {:>11} {:>11} {:>11} {:>11}\n", layers[i]->name, width, format_seconds(seconds),
                     layers[i]->flops / std::max(seconds, 1e-9) * 1e-9, format_bytes(layer.bytes_read),
-                    format_bytes(layer.bytes_written), format_bytes(layer.peak_memory));
+                    format_bytes(layer.bytes_written), format_bytes(layer.rank_memory),
+                    format_bytes(layer.node_memory), format_bytes(layer.disk_bytes));
   }
   text += fmt::format("start {}, layers {}, end {}: {} in all on {} nodes of {} cores\n",
                       format_seconds(estimate.start_seconds),
                       format_seconds(estimate.seconds - estimate.start_seconds - estimate.finish_seconds),
                       format_seconds(estimate.finish_seconds), format_seconds(estimate.seconds), placement.nodes,
                       placement.cores_per_node);
-  text += fmt::format("memory {} per rank, {} per node; disk {}\n{}\n", format_bytes(estimate.peak_memory),
+  text += fmt::format("memory {} per rank, {} per node; disk {}\n{}\n", format_bytes(estimate.proportional_memory),
                       format_bytes(estimate.node_memory), format_bytes(estimate.disk_bytes),
                       sbatch_line(estimate, placement, config.threads));
   return text;
@@ -68,7 +81,9 @@ std::string estimate_table(const JobPlan& plan, const JobEstimate& estimate, con
 Json layer_estimate_json(const LayerEstimate& estimate) {
   return {{"seconds", estimate.seconds},         {"seconds_total", estimate.total_seconds()},
           {"bytes_read", estimate.bytes_read},   {"bytes_written", estimate.bytes_written},
-          {"peak_memory", estimate.peak_memory}, {"proportional_memory", estimate.proportional_memory}};
+          {"peak_memory", estimate.peak_memory}, {"proportional_memory", estimate.proportional_memory},
+          {"rank_memory", estimate.rank_memory}, {"node_memory", estimate.node_memory},
+          {"disk_bytes", estimate.disk_bytes}};
 }
 
 Json job_estimate_json(const JobEstimate& estimate) {
@@ -99,7 +114,11 @@ std::string estimate_json(const JobPlan& plan, const JobEstimate& estimate, cons
                  {"read_bytes_per_second", rates.read_bytes_per_second},
                  {"write_bytes_per_second", rates.write_bytes_per_second},
                  {"digest_bytes_per_second", rates.digest_bytes_per_second},
-                 {"cores", rates.cores}}},
+                 {"cores", rates.cores},
+                 {"latency_us", rates.cluster.latency_us},
+                 {"network_gb", rates.cluster.network_gb},
+                 {"files_gb", rates.cluster.files_gb},
+                 {"node_files_gb", rates.cluster.node_files_gb}}},
                {"layers", Json::array()}};
   const std::vector<const LayerPlan*> layers = plan.quantized_layers();
   for (std::size_t i = 0; i < layers.size(); ++i) {
@@ -118,6 +137,7 @@ std::string estimate_json(const JobPlan& plan, const JobEstimate& estimate, cons
                               {"tile", layer.tile_width},
                               {"shared_inputs", layer.path.shared},
                               {"grid", fmt::format("{}x{}", stream.grid.neurons, stream.grid.samples)},
+                              {"idle_ranks", idle_ranks(layer, config, placement.ranks)},
                               {"waves", is_residual ? Json(stream.waves()) : Json()},
                               {"read_ahead", is_residual ? Json(stream.memory.read_ahead) : Json()},
                               {"flops", layer.flops},

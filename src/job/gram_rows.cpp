@@ -44,7 +44,7 @@ void extract_both(const LayerTask& task, const LayerRows& rows, const LayerRows:
 
 /// Adds one chunk to all problems: threads share the one problem's panels, or each takes problems of its own.
 void add_chunk(const LayerTask& task, const LayerRows& rows, const LayerRows::Window& window, Index chunk, int threads,
-               Products& products) {
+               Products& products, RankReport& report) {
   const LayerPlan& layer = task.layer;
   const Index stride = round_up(rows.rows_of(chunk).size(), alignment_floats);
   const auto add = [&](Index problem, int own_threads) {
@@ -52,6 +52,7 @@ void add_chunk(const LayerTask& task, const LayerRows& rows, const LayerRows::Wi
     extract_both(task, rows, window, problem, chunk, own_threads, stride, columns);
     products[static_cast<std::size_t>(problem)].add(columns.quantized.data(), columns.analog.data(), stride, stride,
                                                     own_threads);
+    if (problem == 0 && report.proportional_memory == 0) report.proportional_memory = proportional_memory_bytes();
   };
   if (layer.problems == 1) return add(0, threads);
   parallel_for(layer.problems, threads, [&](Index problem) { add(problem, 1); });
@@ -118,7 +119,7 @@ void add_chunks(const LayerTask& task, const LayerRows& rows, Range chunks, int 
   const LayerRows::Window window = rows.read_window(chunks);
   report.seconds["read"] += reading.seconds();
   const Stopwatch adding;
-  for (Index chunk = chunks.begin; chunk < chunks.end; ++chunk) add_chunk(task, rows, window, chunk, threads, products);
+  for (Index chunk = chunks.begin; chunk < chunks.end; ++chunk) add_chunk(task, rows, window, chunk, threads, products, report);
   report.seconds["products"] += adding.seconds();
 }
 

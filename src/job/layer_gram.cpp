@@ -152,7 +152,6 @@ void GramRun::add_rows() {
     const Range& window = windows[static_cast<std::size_t>(index)];
     add_chunks(task_, rows_, window, shares_.threads, products_, report_);
     added[window.begin] = window.end;
-    if (index == 0) report_.proportional_memory = proportional_memory_bytes();
   };
   for_steps(static_cast<Index>(windows.size()), add, save);
   // What is not kept now is lost to every later checkpoint of the layer.
@@ -184,6 +183,7 @@ void GramRun::solve_problems() {
     pause_if_due([&] { save_gram_tiles(task_, known_, report_); });
   }
   if (task_.layer.diffuses) report_.seconds["factor"] += factoring.seconds();
+  report_.proportional_memory = std::max(report_.proportional_memory, proportional_memory_bytes());
 }
 
 bool covers(const TileReport& report, const TileBox& box) {

@@ -213,6 +213,10 @@ MachineRates with_given(MachineRates rates, const GivenRates& given) {
   if (given.read_gb) rates.read_bytes_per_second = *given.read_gb * giga;
   if (given.write_gb) rates.write_bytes_per_second = *given.write_gb * giga;
   if (given.cores) rates.cores = *given.cores;
+  if (given.latency_us) rates.cluster.latency_us = *given.latency_us;
+  if (given.network_gb) rates.cluster.network_gb = *given.network_gb;
+  if (given.files_gb) rates.cluster.files_gb = *given.files_gb;
+  if (given.node_files_gb) rates.cluster.node_files_gb = *given.node_files_gb;
   return rates;
 }
 

@@ -19,6 +19,7 @@ struct MachineRates {
   double write_bytes_per_second = 0;        ///< to a new file
   double digest_bytes_per_second = 0;       ///< SHA-256
   int cores = 1;
+  ScaleMachine cluster;  ///< its network and file system, for several nodes: never measured
 };
 
 /// Measures. @param folder  where files will lie; its nearest existing parent is written to (64 MiB, unlinked at once)

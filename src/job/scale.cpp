@@ -163,18 +163,21 @@ ScalePoint ScaleModel::point() const {
   point.reading += passes * blocks_ * block_call_seconds * (design_.read_ahead ? 0.0 : 1.0);
 
   const double weight_bytes = real(layer_.neurons) * inputs_ * float_bytes;
-  const int weight_passes = 1 + quant::MagnitudeSelection::pass_count();
+  const int weight_passes = 1 + quant::MagnitudeSelection::pass_count() + (design_.copies_model ? 2 : 0);
   point.weights = weight_passes * file_seconds(weight_bytes / nodes_, weight_bytes);
   const double output_bytes =
       real(layer_.neurons) * inputs_ + 2 * real(layer_.path.samples) * real(layer_.neurons) * float_bytes;
   point.output = file_seconds(output_bytes / nodes_, output_bytes);
+
+  const double codes = real(layer_.neurons) * inputs_;
+  point.root = codes / (machine_.digest_gb * giga) + codes / (machine_.node_files_gb * giga);
 
   const double computing = point.path + point.products + point.kernel + point.sums;
   const double first_block = point.reading / (passes * blocks_);
   // Reading hides behind computing, exchanging does not: ranks that wait for others would take the core.
   const double shown = point.exchange + (design_.read_ahead ? first_block + std::max(0.0, point.reading - computing)
                                                             : point.reading);
-  point.total = computing + shown + point.weights + point.output;
+  point.total = computing + shown + point.weights + point.output + point.root;
   const double flops = 2 * (1 + networks_) * real(layer_.path.samples) * inputs_ * real(layer_.neurons);
   const double ideal = flops / (flop_rate() * ranks_);
   point.efficiency = ideal / point.total;
@@ -186,7 +189,8 @@ ScalePoint ScaleModel::point() const {
       {point.sums, "sums over ranks"},
       {shown, point.exchange > point.reading ? "exchange between nodes" : "reading"},
       {point.weights, "weights"},
-      {point.output, "output"}};
+      {point.output, "output"},
+      {point.root, "root alone"}};
   point.limit = std::max_element(std::begin(losses), std::end(losses))->second;
   return point;
 }

@@ -24,8 +24,9 @@ struct ScalePoint {
   double sums = 0;      ///< of P, G and C over ranks
   double reading = 0;   ///< blocks from the file system
   double exchange = 0;  ///< blocks between nodes
-  double weights = 0;   ///< weights in, before the path and for their median
+  double weights = 0;   ///< weights in, before the path and for their median, and to scratch
   double output = 0;    ///< codes and both networks' outputs
+  double root = 0;      ///< what root does alone: the digest of all codes
   double total = 0;
   double efficiency = 0;  ///< time of the path's products alone, at the rate of large ones, over `total`
   std::string limit;      ///< the largest loss

@@ -35,30 +35,31 @@ std::string points_table(const LayerPlan& layer, const ScaleMachine& machine, co
   std::string text = fmt::format(
       "\nblocks read by {}, G and C formed by {}{}; seconds\n{:>5} {:>5} {:>8} {:>5} {:>9} {:>8} {:>7} {:>7} {:>8} "
       "{:>8} "
-      "{:>7} {:>7} {:>9} {:>6}  limit\n",
+      "{:>7} {:>7} {:>6} {:>9} {:>6}  limit\n",
       design.reading == Reading::once ? "one node each" : "each node",
       design.products == Products::each_rank ? "each rank"
       : design.products == Products::node    ? "each node"
                                              : "all ranks",
       design.read_ahead ? ", read ahead" : "", "ranks", "nodes", "grid", "waves", "path", "G, C", "kernel", "sums",
-      "reading", "exchange", "weights", "output", "total", "eff.");
+      "reading", "exchange", "weights", "output", "root", "total", "eff.");
   for (int ranks = 2; ranks <= most_ranks; ranks *= 2) {
     const ScalePoint p = predict_scale(layer, machine, design, ranks);
     text += fmt::format(
-        "{:>5} {:>5} {:>8} {:>5} {:>9.1f} {:>8.1f} {:>7.1f} {:>7.2f} {:>8.1f} {:>8.1f} {:>7.1f} {:>7.1f} {:>9.1f} "
+        "{:>5} {:>5} {:>8} {:>5} {:>9.1f} {:>8.1f} {:>7.1f} {:>7.2f} {:>8.1f} {:>8.1f} {:>7.1f} {:>7.1f} {:>6.1f} "
+        "{:>9.1f} "
         "{:>5.0f}%  {}\n",
         p.ranks, p.nodes, fmt::format("{}x{}", p.grid.neurons, p.grid.samples), p.waves, p.path, p.products, p.kernel,
-        p.sums, p.reading, p.exchange, p.weights, p.output, p.total, 100 * p.efficiency, p.limit);
+        p.sums, p.reading, p.exchange, p.weights, p.output, p.root, p.total, 100 * p.efficiency, p.limit);
   }
   return text;
 }
 
 /// Totals of all designs.
-std::string design_table(const LayerPlan& layer, const ScaleMachine& machine, bool read_ahead) {
+std::string design_table(const LayerPlan& layer, const ScaleMachine& machine, const ScaleDesign& given) {
   std::vector<ScaleDesign> designs;
   for (const Reading reading : {Reading::each_node, Reading::once})
     for (const Products products : {Products::each_rank, Products::node, Products::all_ranks})
-      designs.push_back({reading, products, read_ahead});
+      designs.push_back({reading, products, given.read_ahead, given.copies_model});
   std::string text = "\nall designs (read by, G and C by): total seconds, efficiency\nranks";
   for (const ScaleDesign& design : designs)
     text += fmt::format(" {:>15}", fmt::format("{}, {}", name_of(design.reading), name_of(design.products)));
@@ -87,7 +88,8 @@ Json point_json(const ScalePoint& p) {
             {"reading", p.reading},
             {"exchange", p.exchange},
             {"weights", p.weights},
-            {"output", p.output}}},
+            {"output", p.output},
+            {"root", p.root}}},
           {"seconds_total", p.total},
           {"efficiency", p.efficiency},
           {"limit", p.limit}};
@@ -97,7 +99,7 @@ Json point_json(const ScalePoint& p) {
 
 std::string scale_table(const ScaleShape& shape, const ScaleMachine& machine, const ScaleDesign& design) {
   const LayerPlan layer = plan_of_shape(shape);
-  return title(layer, machine) + points_table(layer, machine, design) + design_table(layer, machine, design.read_ahead);
+  return title(layer, machine) + points_table(layer, machine, design) + design_table(layer, machine, design);
 }
 
 std::string scale_json(const ScaleShape& shape, const ScaleMachine& machine, const ScaleDesign& design) {

@@ -92,7 +92,7 @@ TEST(Estimate, ABlockIsReadOnceOrOnceByEachNode) {
   const Job job({64, 48, 10}, 1000, with_form("residual"));
   ASSERT_EQ(job.plan.layers[0].tile_count(), 3);
   EXPECT_EQ(job.on(3, 1).layers[0].bytes_read, 1000 * 64 * 4);
-  EXPECT_EQ(job.on(6, 1).layers[0].bytes_read, 1000 * 64 * 4);  // 3×2: halves of the rows
+  EXPECT_EQ(job.on(6, 1).layers[0].bytes_read, 1000 * 64 * 4);  // three of them without a tile
   EXPECT_EQ(job.on(3, 3).layers[0].bytes_read, 1000 * 64 * 4);  // nodes exchange their shares
   Json each = with_form("residual");
   each["stream"]["exchange"] = false;
@@ -106,7 +106,7 @@ TEST(Estimate, WavesReadAgain) {
   small["memory_per_rank"] = smallest;
   const Job tight({150, 1024, 10}, 5000, small);
   const LayerPlan& layer = tight.plan.layers[0];
-  const Index waves = ceil_div(layer.tile_count(), divide_memory(layer, layer.path, 1, smallest).wave_tiles);
+  const Index waves = ceil_div(layer.tile_count(), divide_memory(layer, layer.path, 1, layer.tile_count(), smallest).wave_tiles);
   ASSERT_GT(waves, 1);
   EXPECT_EQ(tight.on(1, 1).layers[0].bytes_read, 5000 * 150 * 4 * waves);
   EXPECT_LT(tight.on(1, 1).peak_memory, whole.on(1, 1).peak_memory);
@@ -138,9 +138,89 @@ TEST(Estimate, MemoryHoldsTheProgramAndTheBuffers) {
   EXPECT_EQ(estimate.peak_memory, own_base_memory + library_memory + buffers);
   EXPECT_EQ(estimate.layers[0].proportional_memory, estimate.peak_memory);
   EXPECT_EQ(estimate.proportional_memory, estimate.peak_memory);
-  // Ranks of a node share the library's pages and nothing else.
+  // Ranks of a node share the library's pages and two blocks, which each of them has as resident.
   const JobEstimate four = job.on(4, 1);
-  EXPECT_EQ(four.node_memory, 4 * four.peak_memory - 3 * library_memory);
+  const Index most = std::max(four.layers[0].rank_memory, four.layers[1].rank_memory);
+  EXPECT_EQ(four.node_memory, 4 * most - 3 * library_memory);
+  const Index block = quant::InputBlock::value_count(layer.path) * 4;
+  EXPECT_EQ(four.layers[0].peak_memory - four.layers[0].rank_memory, 2 * (block - block / 4));
+  EXPECT_EQ(four.layers[0].node_memory, 4 * four.layers[0].rank_memory - 3 * library_memory);
+}
+
+TEST(Estimate, EachLayerStandsForItself) {
+  // A wide layer, then small ones: what a rank holds falls, what it has ever held does not. Scratch holds a layer's inputs
+  // and what is made of them for the next one, in both networks but for the first.
+  const JobEstimate estimate = Job({512, 256, 32, 10}, 50000, with_form("residual")).on(2, 1);
+  const std::vector<LayerEstimate>& layers = estimate.layers;
+  EXPECT_GT(layers[0].rank_memory, layers[1].rank_memory);
+  EXPECT_GT(layers[1].rank_memory, layers[2].rank_memory);
+  EXPECT_LE(layers[0].peak_memory, layers[2].peak_memory);
+  EXPECT_EQ(layers[0].disk_bytes, Index{50000} * 4 * (512 + 2 * 256));
+  EXPECT_EQ(layers[1].disk_bytes, Index{50000} * 4 * 2 * (256 + 32));
+  EXPECT_EQ(layers[2].disk_bytes, Index{50000} * 4 * 2 * 32);
+}
+
+TEST(Estimate, GramFormCountsWhatComesAfterThePath) {
+  const auto second_layer = [](const Json& quantization, Index samples = 8192) {
+    Json more = with_form("gram");
+    more["quantization"].merge_patch(quantization);
+    const Job job({1024, 1024, 1024}, samples, more);
+    const JobEstimate estimate = job.on(1, 1);
+    return std::make_pair(job.plan.layers[1].flops, estimate.layers[1]);
+  };
+  constexpr double N = 1024;  // = n
+  constexpr double m = 8192;
+  const auto [plain_flops, plain] = second_layer(Json::object());
+  EXPECT_EQ(plain_flops, 2 * m * N * N + 2 * N * N * N);
+  EXPECT_EQ(plain.seconds.count("factor"), 0U);
+
+  // The whole of C is half as much again; XqᵀU takes 4N²n, a sweep 2N²n.
+  const auto [swept_flops, swept] = second_layer({{"refine", {{"sweeps", 2}}}});
+  EXPECT_EQ(swept_flops, 3 * m * N * N + (2 + 4 + 2 * 2) * N * N * N);
+  EXPECT_NEAR(swept.seconds.at("products") / plain.seconds.at("products"), 1.45, 0.1);
+  EXPECT_GT(swept.seconds.at("path"), 2 * plain.seconds.at("path"));
+  EXPECT_GT(swept.rank_memory, plain.rank_memory + static_cast<Index>(N * N * 4));
+
+  const auto [searched_flops, searched] =
+      second_layer({{"radius", {{"rule", "search"}, {"candidates", 3}, {"per", "neuron"}}}});
+  EXPECT_EQ(searched_flops, 3 * m * N * N + (4 * 2 + 3 * 4) * N * N * N);
+
+  // A Cholesky factor and its inverse: 4N³/3 flops, both in double while G and C are at hand.
+  const auto [diffused_flops, diffused] = second_layer({{"method", "optq"}});
+  EXPECT_NEAR(diffused_flops, 3 * m * N * N + (1 + 4.0 / 3) * N * N * N, 1);
+  EXPECT_GT(diffused.seconds.at("factor"), 4.0 / 3 * N * N * N / 1e11);
+  const auto [corrected_flops, corrected] = second_layer({{"method", "qronos"}});
+  EXPECT_NEAR(corrected_flops, 3 * m * N * N + (3 + 10.0 / 3) * N * N * N, 1);
+  EXPECT_GT(corrected.seconds.at("factor"), 2 * diffused.seconds.at("factor"));
+  // Where rows are few, the factor is the largest: G, C, itself and two squares of double; qronos' target and a third.
+  const Index square = Index{1024} * 1024;
+  const Index base = own_base_memory + library_memory;
+  const Index of_optq = second_layer({{"method", "optq"}}, 256).second.rank_memory - base;
+  const Index of_qronos = second_layer({{"method", "qronos"}}, 256).second.rank_memory - base;
+  EXPECT_GE(of_optq, square * (2 * 4 + 2 + 2 * 8));
+  EXPECT_EQ(of_qronos - of_optq, square * (4 + 8));
+}
+
+TEST(Estimate, NodesUseTheirNetworkAndTheirFiles) {
+  const auto slower = [](double network, double files) {
+    MachineRates rates = rates_of();
+    rates.cluster.latency_us *= network;
+    rates.cluster.network_gb /= network;
+    rates.cluster.files_gb /= files;
+    return rates;
+  };
+  for (const char* form : {"residual", "gram"}) {
+    const Job job({512, 1024, 256, 10}, 20000, with_form(form));
+    const double usual = job.on(64, 4).seconds;
+    EXPECT_GT(job.on(64, 4, slower(10, 1)).seconds, usual) << form;
+    EXPECT_GT(job.on(64, 4, slower(1, 100)).seconds, usual) << form;
+    EXPECT_EQ(job.on(64, 1, slower(10, 100)).seconds, job.on(64, 1).seconds) << form;
+  }
+  // What two nodes exchange of X, once: each takes in the half that it has not read.
+  const Job wide({512, 4096}, 8192, with_form("residual"));
+  const double faster = wide.on(128, 2, slower(1e-9, 1)).layers[0].seconds.at("read");
+  const double bytes = 8192.0 * 512 * 4 / 2;
+  EXPECT_NEAR(wide.on(128, 2).layers[0].seconds.at("read") - faster, bytes / 12.5e9, 0.1 * bytes / 12.5e9);
 }
 
 TEST(Estimate, ThousandsOfRanks) {
@@ -162,15 +242,39 @@ TEST(Sbatch, HasMarginsAndALeastTime) {
   EXPECT_TRUE(test::mentions(sbatch_line(estimate, {8, 2, 4}, 2), "--time=0:10:00"));
 }
 
+/// What launch/lib/slurm.sh makes of a line's --mem: four fifths, shared out in whole MiB.
+Index memory_per_rank_of(const std::string& line, int ranks_per_node) {
+  const Index mebibytes = std::stoll(line.substr(line.find("--mem=") + 6));
+  return mebibytes * 80 / 100 / ranks_per_node * (Index{1} << 20);
+}
+
+TEST(Sbatch, ItsMemoryIsEnoughForTheJob) {
+  // Gram form: tiles are few on a rank, one's buffers for rows are counted with them in the smallest memory. Residual
+  // form: 32 ranks of a node share one window of blocks, the smallest memory has one for each.
+  Json gram = with_form("gram");
+  gram["memory_per_rank"] = "4GiB";
+  const Job of_gram({2048, 2048}, 65536, gram);
+  const Job of_residual({16384, 512}, 65536, with_form("residual"));
+  const auto expect_enough = [](const Job& job, int ranks, int nodes) {
+    const std::string line = sbatch_line(job.on(ranks, nodes), place_ranks(ranks, nodes, 1, 64), 1);
+    EXPECT_GE(memory_per_rank_of(line, ranks / nodes), job.plan.smallest_memory()) << line;
+  };
+  expect_enough(of_gram, 32, 1);
+  expect_enough(of_residual, 64, 2);
+  JobEstimate odd;  // 3 ranks that need 10 MiB and a byte each: 33 MiB are four fifths of 41.25
+  odd.smallest_memory = (Index{10} << 20) + 1;
+  EXPECT_EQ(memory_per_rank_of(sbatch_line(odd, {3, 1, 4}, 1), 3), Index{11} << 20);
+}
+
 TEST(EstimateJson, HasTheReportsKeys) {
   const Job job({64, 48, 10}, 1000);
   const Placement placement = place_ranks(2, 0, 1, 64);
   const Json json = Json::parse(estimate_json(job.plan, job.on(2, 0), job.config, placement, rates_of()));
   for (const char* key : {"ranks", "nodes", "layers", "estimated", "rates", "sbatch", "smallest_memory_per_rank"})
     EXPECT_TRUE(json.contains(key)) << key;
-  for (const char* key : {"name", "form", "form_reason", "grid", "block", "tile", "flops", "estimated"})
+  for (const char* key : {"name", "form", "form_reason", "grid", "idle_ranks", "block", "tile", "flops", "estimated"})
     EXPECT_TRUE(json["layers"][0].contains(key)) << key;
-  for (const char* key : {"seconds", "bytes_read", "bytes_written", "peak_memory"})
+  for (const char* key : {"seconds", "bytes_read", "bytes_written", "peak_memory", "rank_memory", "node_memory", "disk_bytes"})
     EXPECT_TRUE(json["layers"][0]["estimated"].contains(key)) << key;
   for (const char* key : {"seconds", "bytes_read", "bytes_written", "peak_memory", "node_memory", "disk_bytes", "checkpoint_bytes"})
     EXPECT_TRUE(json["estimated"].contains(key)) << key;
@@ -215,12 +319,20 @@ TEST(Machine, WhatIsGivenTakesThePlaceOfWhatIsMeasured) {
   given.gflops = 40;
   given.cores = 128;
   given.memory_gb = 5;
+  given.latency_us = 3;
+  given.network_gb = 7;
+  given.files_gb = 90;
+  given.node_files_gb = 4;
   const MachineRates rates = with_given(rates_of(), given);
   EXPECT_EQ(rates.flops_per_second, 40e9);
   EXPECT_EQ(rates.cores, 128);
   EXPECT_EQ(rates.node_memory_bytes_per_second, 5e9);
   EXPECT_EQ(rates.memory_bytes_per_second, 5e9);  // a core is no faster than its node
   EXPECT_EQ(rates.read_bytes_per_second, rates_of().read_bytes_per_second);
+  EXPECT_EQ(rates.cluster.latency_us, 3);
+  EXPECT_EQ(rates.cluster.network_gb, 7);
+  EXPECT_EQ(rates.cluster.files_gb, 90);
+  EXPECT_EQ(rates.cluster.node_files_gb, 4);
 }
 
 }  // namespace

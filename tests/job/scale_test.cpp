@@ -46,6 +46,14 @@ TEST(ScaleModel, TermsAreTheFormulas) {
   EXPECT_EQ(point.sums, 0);
   EXPECT_EQ(point.exchange, 0);
   EXPECT_NEAR(point.reading, 2 * mN * 4 / (machine.node_files_gb * 1e9), 1e-9);
+  // Root reads and digests a byte for each weight; four were read and written before.
+  const double weights = 4096.0 * 256;
+  const double digest = weights / (machine.node_files_gb * 1e9) + weights / (machine.digest_gb * 1e9);
+  EXPECT_NEAR(point.root, digest, 1e-12);
+  const ScaleDesign native{Reading::once, Products::node, true, false};
+  const double copy = 8 * weights / (machine.node_files_gb * 1e9);
+  EXPECT_NEAR(predict_scale(layer, machine, native, 1).weights, point.weights - copy, 1e-12);
+  EXPECT_NEAR(predict_scale(layer, machine, native, 1).total, point.total - copy, 1e-9);
 }
 
 TEST(ScaleModel, MirrorsTheJobsGridAndMoves) {

@@ -31,6 +31,10 @@ struct GivenRates {
   std::optional<double> read_gb;    ///< per second, of a rank from files
   std::optional<double> write_gb;   ///< per second, of a rank to files
   std::optional<int> cores;         ///< of a node
+  std::optional<double> latency_us;  ///< between nodes; this and what follows count for several nodes only
+  std::optional<double> network_gb;     ///< per second, in and out of a node
+  std::optional<double> files_gb;       ///< per second, the file system to all nodes
+  std::optional<double> node_files_gb;  ///< per second, to one node
 };
 
 /// What a plan is made for.
@@ -62,6 +66,7 @@ struct ScaleMachine {
   double network_gb = 12.5;           ///< per second, in and out of a node
   double files_gb = 50;               ///< per second, the file system to all nodes
   double node_files_gb = 2.5;         ///< per second, to one node
+  double digest_gb = 2;               ///< per second, SHA-256 by a core
 };
 
 /// Who reads a block and who forms its products; the defaults are what the program does.
@@ -71,6 +76,7 @@ struct ScaleDesign {
   Reading reading = Reading::once;
   Products products = Products::node;
   bool read_ahead = true;  ///< the next block is read while this one is computed
+  bool copies_model = true;  ///< ranks bring the float weights to scratch first, as of layers without a network
 };
 
 /// The model of scale for 2, 4, 8 ... 4096 ranks, and all designs side by side. @throws Error (input)
@@ -87,13 +93,16 @@ struct BenchOptions {
   ScaleShape shape;
   int levels = 15;
   int threads = 1;
+  int repeat = 1;  ///< runs of the same job
   std::string memory_per_rank = "4GiB";
   std::filesystem::path folder = ".";  ///< for its files, removed at the end
 };
 
 /// Quantizes a synthetic layer and times it beside products of matrices on the same cores. Collective.
-/// @returns one line of JSON on root: seconds from the store to the codes, flops per second (6·m·N·n flops, 4 where
-///          X = Xq; in Gram form 2·N²·(m + n), 1 where X = Xq) and their share of the products' rate.
+/// @returns one line of JSON on root: seconds from the store to the codes (the median of the runs, and their spread: the
+///          slowest less the fastest), flops per second (6·m·N·n flops, 4 where X = Xq; in Gram form
+///          2·N²·(m + n), 1 where X = Xq), their share of the products' rate, and what the block kernel takes of it.
+/// @throws Error (fault) when two runs give different codes
 [[nodiscard]] std::string bench(const mpi::Communicator& comm, const BenchOptions& options);
 
 /// Accuracy of a native or importable model on the config's evaluation data. Collective.
