@@ -40,14 +40,12 @@ class LayerFolder {
   test::TempFolder folder_;
 };
 
-/// Resident memory and the share of it, near the plan's: what the system keeps of memory that was freed is not in it.
-void expect_memory(const Json& layer) {
-  constexpr double tolerance = 0.25;
-  for (const char* key : {"peak_memory", "proportional_memory"}) {
-    const auto measured = layer[key].get<double>();
-    EXPECT_NEAR(layer["estimated"][key].get<double>() / measured, 1, tolerance)
-        << key << ": " << measured / (1 << 20) << " MiB measured";
-  }
+/// Resident memory is within `tolerance` of the plan's, the share of it at most what the plan has.
+void expect_memory(const Json& layer, double tolerance) {
+  const auto resident = layer["peak_memory"].get<double>();
+  EXPECT_NEAR(layer["estimated"]["peak_memory"].get<double>() / resident, 1, tolerance) << resident / (1 << 20) << " MiB";
+  EXPECT_LE(layer["proportional_memory"].get<double>(),
+            (1 + tolerance) * layer["estimated"]["proportional_memory"].get<double>());
 }
 
 TEST(Memory, OfResidualFormIsAsEstimated) {
@@ -55,23 +53,24 @@ TEST(Memory, OfResidualFormIsAsEstimated) {
   const LayerFolder folder(20000, 256, 512);
   for (const int ranks : {1, 2}) {
     SCOPED_TRACE(ranks);
-    expect_memory(folder.run(ranks, {{"form", "residual"}}, false));
+    expect_memory(folder.run(ranks, {{"form", "residual"}}, false), 0.15);
   }
 }
 
 TEST(Memory, OfGramFormIsAsEstimatedByItsLargestPhase) {
+  constexpr double gram_tolerance = 0.35;  // the allocator keeps more or less of what a phase has freed
   const LayerFolder folder(4096, 1536, 64);
   const Json gram = {{"form", "gram"}};
   for (const int ranks : {1, 2}) {
     SCOPED_TRACE(ranks);
-    expect_memory(folder.run(ranks, gram, false));
+    expect_memory(folder.run(ranks, gram, false), gram_tolerance);
   }
   Json more = gram;
   more["refine"]["sweeps"] = 1;
-  expect_memory(folder.run(1, more, false));
+  expect_memory(folder.run(1, more, false), gram_tolerance);
   more = gram;
   more["method"] = "qronos";
-  expect_memory(folder.run(1, more, false));
+  expect_memory(folder.run(1, more, false), gram_tolerance);
 }
 
 }  // namespace
