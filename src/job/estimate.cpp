@@ -368,13 +368,14 @@ Index Estimator::gram_memory(const LayerPlan& layer) const {
   const GramMemory products(layer);
   const Index chunks = ShardPlan(shape.chunk_total(), 1, ranks_).most_pieces();
   const Index rows = std::min(shape.samples, std::min(chunks, shares.window_chunks) * shape.sample_chunk);
-  const Index samples = std::min(plan_.samples, ceil_div(rows, layer.rows_per_sample) + (layer.is_conv ? 1 : 0));
+  const Index of_rows = std::min(plan_.samples, ceil_div(rows, layer.rows_per_sample) + (layer.is_conv ? 1 : 0));
+  const Index samples = layer.gathers_chunks ? layer.window_samples : of_rows;
   const Index columns =
       shape.networks() * round_up(std::min(shape.samples, shape.sample_chunk), alignment_floats) * shape.inputs * float_bytes;
   const Index partial = quant::GramProducts::partial_bytes(layer.gram_extent());
   const Index threads = std::min<Index>(shares.threads, layer.problems > 1 ? layer.problems : threads_);
   const Index adding = products.sums + samples * layer.window_sample_bytes + threads * partial +
-                       (layer.problems > 1 ? threads : 1) * columns;
+                       (layer.gathers_chunks ? layer.problems : layer.problems > 1 ? threads : 1) * columns;
   const Index turning = products.sums + products.turning;
 
   const bool has_target = layer.corrects_target && !shape.shared;

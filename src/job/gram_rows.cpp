@@ -14,48 +14,94 @@ namespace {
 // Columns of patches that a thread makes at a time.
 constexpr Index columns_per_piece = 32;
 
-/// Columns of a problem for one chunk, in both networks.
+/// Columns of some problems for one chunk, in both networks.
 struct ChunkColumns {
+  Range problems;
+  Range rows;        ///< of the chunk
+  Index stride = 0;  ///< from one column to the next; what is beyond the rows is zero
   AlignedBuffer<float> quantized;
   AlignedBuffer<float> analog;
+
+  ChunkColumns(const LayerPlan& layer, Range of_problems, Range of_chunk)
+      : problems(of_problems), rows(of_chunk), stride(round_up(of_chunk.size(), alignment_floats)) {
+    const Index size = problems.size() * layer.path.inputs * stride;
+    quantized = AlignedBuffer<float>(size);
+    if (!layer.path.shared) analog = AlignedBuffer<float>(size);
+  }
 };
 
-ChunkColumns make_columns(const LayerPlan& layer, Index stride) {
-  ChunkColumns columns;
-  columns.quantized = AlignedBuffer<float>(stride * layer.path.inputs);
-  if (!layer.path.shared) columns.analog = AlignedBuffer<float>(stride * layer.path.inputs);
-  return columns;
-}
-
-void extract_both(const LayerTask& task, const LayerRows& rows, const LayerRows::Window& window, Index problem,
-                  Index chunk, int threads, Index stride, ChunkColumns& columns) {
+/// The chunk's rows that belong to a window's samples, into their place.
+void extract_both(const LayerTask& task, const LayerRows& rows, const LayerRows::Window& window, Range samples,
+                  int threads, ChunkColumns& columns) {
   const bool shared = task.layer.path.shared;
   const net::Batch& quantized = shared ? window.analog : window.quantized;
   const Index inputs = task.layer.path.inputs;
-  const Index pieces = ceil_div(inputs, columns_per_piece);
+  const Range here = rows.rows_within(columns.rows, samples);
+  const Index per_problem = ceil_div(inputs, columns_per_piece);
+  const Index pieces = per_problem * columns.problems.size();
   parallel_for(pieces * (shared ? 1 : 2), threads, [&](Index piece) {
     const bool is_quantized = piece < pieces;
-    const Index begin = piece % pieces * columns_per_piece;
+    const Index problem = piece % pieces / per_problem;
+    const Index begin = piece % per_problem * columns_per_piece;
     const Range range{begin, std::min(inputs, begin + columns_per_piece)};
-    float* out = (is_quantized ? columns.quantized : columns.analog).data() + begin * stride;
-    rows.extract(window, is_quantized ? quantized : window.analog, problem, chunk, range, out, stride);
+    float* out = (is_quantized ? columns.quantized : columns.analog).data() +
+                 (problem * inputs + begin) * columns.stride + here.begin - columns.rows.begin;
+    rows.extract(window, is_quantized ? quantized : window.analog, columns.problems.begin + problem, here, range, out,
+                 columns.stride);
   });
 }
 
-/// Adds one chunk to all problems: threads share the one problem's panels, or each takes problems of its own.
-void add_chunk(const LayerTask& task, const LayerRows& rows, const LayerRows::Window& window, Index chunk, int threads,
-               Products& products, RankReport& report) {
+void add_columns(const LayerTask& task, ChunkColumns& columns, Index problem, int threads, Products& products) {
+  const Index first = (problem - columns.problems.begin) * task.layer.path.inputs * columns.stride;
+  const float* analog = task.layer.path.shared ? nullptr : columns.analog.data() + first;
+  products[static_cast<std::size_t>(problem)].add(columns.quantized.data() + first, analog, columns.stride,
+                                                  columns.stride, threads);
+}
+
+/// `work(problem, threads)`: threads share the one problem's panels, or each takes problems of its own.
+template <class Work>
+void for_problems(const LayerPlan& layer, int threads, Work work) {
+  if (layer.problems == 1) return work(Index{0}, threads);
+  parallel_for(layer.problems, threads, [&](Index problem) { work(problem, 1); });
+}
+
+/// Adds a run of chunks, whose samples are all at hand, to all problems.
+void add_window(const LayerTask& task, const LayerRows& rows, Range chunks, int threads, Products& products,
+                RankReport& report) {
+  const Stopwatch reading;
+  const Range samples = rows.samples_of(rows.rows_of(chunks));
+  const LayerRows::Window window = rows.read_window(samples);
+  report.seconds["read"] += reading.seconds();
+  const Stopwatch adding;
+  for (Index chunk = chunks.begin; chunk < chunks.end; ++chunk)
+    for_problems(task.layer, threads, [&](Index problem, int own_threads) {
+      ChunkColumns columns(task.layer, {problem, problem + 1}, rows.rows_of(chunk));
+      extract_both(task, rows, window, samples, own_threads, columns);
+      add_columns(task, columns, problem, own_threads, products);
+      if (problem == 0 && report.proportional_memory == 0) report.proportional_memory = proportional_memory_bytes();
+    });
+  report.seconds["products"] += adding.seconds();
+}
+
+/// Adds one chunk, whose columns are gathered from a few samples at a time, to all problems.
+void add_gathered(const LayerTask& task, const LayerRows& rows, Index chunk, int threads, Products& products,
+                  RankReport& report) {
   const LayerPlan& layer = task.layer;
-  const Index stride = round_up(rows.rows_of(chunk).size(), alignment_floats);
-  const auto add = [&](Index problem, int own_threads) {
-    ChunkColumns columns = make_columns(layer, stride);
-    extract_both(task, rows, window, problem, chunk, own_threads, stride, columns);
-    products[static_cast<std::size_t>(problem)].add(columns.quantized.data(), columns.analog.data(), stride, stride,
-                                                    own_threads);
-    if (problem == 0 && report.proportional_memory == 0) report.proportional_memory = proportional_memory_bytes();
-  };
-  if (layer.problems == 1) return add(0, threads);
-  parallel_for(layer.problems, threads, [&](Index problem) { add(problem, 1); });
+  ChunkColumns columns(layer, {0, layer.problems}, rows.rows_of(chunk));
+  const Range all = rows.samples_of(columns.rows);
+  for (Index begin = all.begin; begin < all.end; begin += layer.window_samples) {
+    const Stopwatch reading;
+    const Range samples{begin, std::min(all.end, begin + layer.window_samples)};
+    const LayerRows::Window window = rows.read_window(samples);
+    report.seconds["read"] += reading.seconds();
+    const Stopwatch extracting;
+    extract_both(task, rows, window, samples, threads, columns);
+    report.seconds["products"] += extracting.seconds();
+  }
+  const Stopwatch adding;
+  for_problems(layer, threads,
+               [&](Index problem, int own_threads) { add_columns(task, columns, problem, own_threads, products); });
+  report.seconds["products"] += adding.seconds();
 }
 
 /// A value that products in single precision are not safe with.
@@ -115,12 +161,9 @@ Products start_products(const LayerTask& task, const LayerRows& rows, const std:
 
 void add_chunks(const LayerTask& task, const LayerRows& rows, Range chunks, int threads, Products& products,
                 RankReport& report) {
-  const Stopwatch reading;
-  const LayerRows::Window window = rows.read_window(chunks);
-  report.seconds["read"] += reading.seconds();
-  const Stopwatch adding;
-  for (Index chunk = chunks.begin; chunk < chunks.end; ++chunk) add_chunk(task, rows, window, chunk, threads, products, report);
-  report.seconds["products"] += adding.seconds();
+  if (!task.layer.gathers_chunks) return add_window(task, rows, chunks, threads, products, report);
+  for (Index chunk = chunks.begin; chunk < chunks.end; ++chunk)
+    add_gathered(task, rows, chunk, threads, products, report);
 }
 
 }  // namespace gpfq::job

@@ -14,9 +14,6 @@ namespace {
 
 using store::Network;
 
-// Maps that are read at once while patches are made, beyond what one chunk needs.
-constexpr Index window_floats = Index{1} << 21;
-
 }  // namespace
 
 LayerRows::LayerRows(const net::Graph& graph, const LayerPlan& layer, const store::ActivationStore& store)
@@ -31,6 +28,11 @@ Range LayerRows::rows_of(Index chunk) const {
 
 Range LayerRows::samples_of(Range rows) const {
   return {rows.begin / layer_.rows_per_sample, ceil_div(rows.end, layer_.rows_per_sample)};
+}
+
+Range LayerRows::rows_within(Range rows, Range samples) const {
+  const Index K = layer_.rows_per_sample;
+  return {std::max(rows.begin, samples.begin * K), std::min(rows.end, samples.end * K)};
 }
 
 Index LayerRows::channel_of(Index problem, Index input) const {
@@ -86,18 +88,22 @@ void LayerRows::fill_patches(Network network, Range inputs, const quant::PathSha
   net::ConvGeometry part = geometry_;
   const Range channels{inputs.begin / kernel, ceil_div(inputs.end, kernel)};
   part.channels = channels.size();
-  const Index map_floats = part.channels * part.height * part.width;
-  const Index at_once = std::max<Index>(1, window_floats / map_floats * layer_.rows_per_sample / shape.sample_chunk);
-  for (Index begin = 0; begin < shape.chunk_count(); begin += at_once) {
-    const Index end = std::min(shape.chunk_count(), begin + at_once);
-    const Range rows{rows_of(shape.first_chunk + begin).begin, rows_of(shape.first_chunk + end - 1).end};
-    const Range samples = samples_of(rows);
+  const Range rows = rows_of({shape.first_chunk, shape.first_chunk + shape.chunk_count()});
+  const Range all = samples_of(rows);
+  for (Index begin = all.begin; begin < all.end; begin += layer_.patch_samples) {
+    const Range samples{begin, std::min(all.end, begin + layer_.patch_samples)};
     const net::Batch maps = store_.read_channels(input_node_, network, samples.begin, samples.size(), channels.begin,
                                                  channels.size());
     const Positions positions = positions_of(samples);
-    for (Index chunk = begin; chunk < end; ++chunk)
+    const Range here = rows_within(rows, samples);
+    for (Index row = here.begin; row < here.end;) {  // chunk by chunk
+      const Index chunk = row / shape.sample_chunk;
+      const Range piece{row, std::min(here.end, rows_of(chunk).end)};
+      float* at = out + shape.offset(chunk - shape.first_chunk) + row - rows_of(chunk).begin;
       extract_rows(part, 0, inputs.begin - channels.begin * kernel, inputs.size(), maps.values.data(), positions,
-                   samples.begin, rows_of(shape.first_chunk + chunk), out + shape.offset(chunk), shape.stride());
+                   samples.begin, piece, at, shape.stride());
+      row = piece.end;
+    }
   }
 }
 
@@ -126,8 +132,7 @@ void LayerRows::fill(Index first, Range part, quant::InputBlock& block) const {
   if (!block.shape().shared) fill_network(Network::analog, block.analog());
 }
 
-LayerRows::Window LayerRows::read_window(Range chunks) const {
-  const Range samples = samples_of({rows_of(chunks.begin).begin, rows_of(chunks.end - 1).end});
+LayerRows::Window LayerRows::read_window(Range samples) const {
   Window window;
   window.first_sample = samples.begin;
   window.analog = store_.read_samples(input_node_, Network::analog, samples.begin, samples.size());
@@ -137,9 +142,8 @@ LayerRows::Window LayerRows::read_window(Range chunks) const {
   return window;
 }
 
-void LayerRows::extract(const Window& window, const net::Batch& maps, Index problem, Index chunk, Range columns,
+void LayerRows::extract(const Window& window, const net::Batch& maps, Index problem, Range rows, Range columns,
                         float* out, Index stride) const {
-  const Range rows = rows_of(chunk);
   if (layer_.is_conv) {
     const Index per_group = layer_.problems / layer_.groups;
     const Index first_input = (layer_.channelwise ? problem % per_group * layer_.path.inputs : 0) + columns.begin;
@@ -151,8 +155,6 @@ void LayerRows::extract(const Window& window, const net::Batch& maps, Index prob
         out[(t - columns.begin) * stride + row - rows.begin] =
             maps.values[(row - window.first_sample) * layer_.path.inputs + t];
   }
-  for (Index t = 0; t < columns.size(); ++t)
-    std::fill(out + t * stride + rows.size(), out + (t + 1) * stride, 0.0F);
 }
 
 }  // namespace gpfq::job

@@ -32,20 +32,26 @@ class LayerRows {
   /// Used positions of each sample of a part; none where all are used.
   using Positions = std::vector<std::vector<Index>>;
 
-  /// Reads what chunks first .. first+count−1 need, all channels, both networks.
+  /// Samples, all channels, both networks.
   struct Window {
     Index first_sample = 0;
     net::Batch analog;
     net::Batch quantized;  ///< empty where X = Xq
     Positions positions;
   };
-  [[nodiscard]] Window read_window(Range chunks) const;
-  /// Columns of one problem for one chunk: column t at out + t·stride, the rest of the stride zeroed.
-  /// @param maps  one of the window's
-  void extract(const Window& window, const net::Batch& maps, Index problem, Index chunk, Range columns, float* out,
+  [[nodiscard]] Window read_window(Range samples) const;
+  /// Columns of one problem for some rows: column t at out + t·stride.
+  /// @param maps  one of the window's, which has the rows' samples
+  void extract(const Window& window, const net::Batch& maps, Index problem, Range rows, Range columns, float* out,
                Index stride) const;
   /// Rows of a chunk.
   [[nodiscard]] Range rows_of(Index chunk) const;
+  /// Rows of a run of chunks.
+  [[nodiscard]] Range rows_of(Range chunks) const { return {rows_of(chunks.begin).begin, rows_of(chunks.end - 1).end}; }
+  /// Samples that rows belong to.
+  [[nodiscard]] Range samples_of(Range rows) const;
+  /// The part of `rows` that belongs to these samples.
+  [[nodiscard]] Range rows_within(Range rows, Range samples) const;
   /// The channel (or feature) that input t of a problem reads.
   [[nodiscard]] Index channel_of(Index problem, Index input) const;
 
@@ -56,7 +62,6 @@ class LayerRows {
                     const Positions& positions, Index first_sample, Range rows, float* out, Index stride) const;
   [[nodiscard]] Range run_of(Index at, Index end) const;
   [[nodiscard]] Positions positions_of(Range samples) const;
-  [[nodiscard]] Range samples_of(Range rows) const;
 
   const LayerPlan& layer_;
   const store::ActivationStore& store_;

@@ -35,7 +35,8 @@ constexpr Index common_tile = 256;
 // of m = N = 4096, n = 1024 a path takes 4 % less time than with tiles of 256.
 constexpr Index wide_tile = 512;
 constexpr Index wide_tile_bytes = Index{128} << 20;
-// Inputs that Gram form reads at once beyond what one chunk of rows needs, where memory allows.
+// Inputs that are at hand while patches are made: what residual form reads at once, and Gram form beyond what one chunk of
+// rows needs, where memory allows.
 constexpr Index window_floats = Index{1} << 21;
 // Rows of weights and codes that small tiles read and write together, where a tile is not higher than that.
 constexpr Index row_group_bytes = Index{1} << 20;
@@ -83,6 +84,7 @@ void set_problems(const net::Graph& graph, const net::Node& node, const Config& 
   if (plan.is_conv) {
     const net::ConvGeometry geometry = net::conv_geometry(graph, node);
     const double used = std::round(config.patch_fraction * static_cast<double>(geometry.positions()));
+    plan.positions = geometry.positions();
     plan.rows_per_sample = std::clamp<Index>(static_cast<Index>(used), 1, geometry.positions());
     plan.groups = geometry.groups;
     if (plan.method != Method::msq) {  // rounding has no path, so that a layer is one problem
@@ -98,22 +100,40 @@ void set_problems(const net::Graph& graph, const net::Node& node, const Config& 
 }
 
 /// Samples whose maps must be at hand for one chunk of rows.
-Index samples_per_chunk(const LayerPlan& plan) { return ceil_div(plan.path.sample_chunk, plan.rows_per_sample) + 1; }
+Index samples_per_chunk(const LayerPlan& plan) {
+  return std::min(ceil_div(plan.path.sample_chunk, plan.rows_per_sample) + 1, plan.path.samples / plan.rows_per_sample);
+}
+
+/// Samples of such a size that are read at once.
+Index samples_at_once(Index sample_bytes, Index most) {
+  return std::clamp<Index>(window_floats * float_bytes / sample_bytes, 1, most);
+}
+
+/// Where few positions of a sample are drawn, a chunk of rows comes from many samples: their patches are gathered, for all
+/// problems, from a few samples at a time, where that takes less than all maps at once.
+void choose_window(Index columns, LayerPlan& plan) {
+  plan.window_samples = samples_per_chunk(plan);
+  if (!plan.is_conv || plan.rows_per_sample == plan.positions) return;
+  const Index few = samples_at_once(plan.window_sample_bytes, plan.window_samples);
+  const Index saved = (plan.window_samples - few) * plan.window_sample_bytes;
+  plan.gathers_chunks = few < plan.window_samples && (plan.problems == 1 || plan.problems * columns < saved + columns);
+  if (plan.gathers_chunks) plan.window_samples = few;
+}
 
 /// Memory in Gram form: G and C of all problems; samples of the inputs; columns of patches, one set for a single
-/// problem, whose threads share it, else one per thread; a partial product per thread; tiles, and the rows that those
-/// of several problems share.
+/// problem, whose threads share it, one of all problems where they are gathered, else one per thread; a partial product
+/// per thread; tiles, and the rows that those of several problems share.
 void set_gram_memory(const net::Graph& graph, LayerPlan& plan) {
   const Index networks = plan.path.shared ? 1 : 2;
   const Index input_floats = element_count(graph.node(graph.node(plan.node).inputs.front()).shape);
   const bool is_transposed_as_read = !plan.is_conv;
-  plan.window_samples = std::min(samples_per_chunk(plan), plan.path.samples / plan.rows_per_sample);
   plan.window_sample_bytes = (networks + (is_transposed_as_read ? 1 : 0)) * input_floats * float_bytes +
                              (plan.is_conv ? plan.rows_per_sample * index_bytes : 0);
   const Index columns = networks * path_chunk * plan.path.inputs * float_bytes;
+  choose_window(columns, plan);
   const Index partial = quant::GramProducts::partial_bytes(plan.gram_extent()) +
                         (plan.is_conv ? 3 * plan.rows_per_sample * index_bytes : 0);
-  plan.thread_bytes = partial + (plan.problems > 1 ? columns : 0);
+  plan.thread_bytes = partial + (plan.problems > 1 && !plan.gathers_chunks ? columns : 0);
   const bool has_target = plan.corrects_target && !plan.path.shared;
   const Index factors =
       plan.diffuses ? plan.problems * quant::DiffusionFactor::bytes(plan.path.inputs, plan.path.block_width, has_target) +
@@ -121,19 +141,29 @@ void set_gram_memory(const net::Graph& graph, LayerPlan& plan) {
                     : 0;
   plan.shared_bytes =
       plan.problems * quant::GramProducts::bytes(plan.gram_extent()) + factors +
-      plan.window_samples * plan.window_sample_bytes +
-      (plan.problems > 1 ? rows_together(plan) * plan.inputs * (float_bytes + 1) : columns);
+      plan.window_samples * plan.window_sample_bytes + (plan.gathers_chunks ? plan.problems * columns : 0) +
+      (plan.problems > 1 ? rows_together(plan) * plan.inputs * (float_bytes + 1) : plan.gathers_chunks ? 0 : columns);
   plan.tile_bytes = quant::Tile::bytes(plan.path.inputs, plan.path.block_width, plan.tile_width) +
                     quant::gram_path_bytes(plan.path.inputs, plan.path.block_width, plan.tile_width) +
                     (plan.measures() ? quant::GramResidual::bytes(plan.path.inputs, plan.path.block_width, plan.tile_width) : 0);
+}
+
+/// Residual form: what is read of a convolution's inputs at once, the channels of a block alone. @returns its bytes
+Index set_patch_window(const net::Graph& graph, LayerPlan& plan) {
+  const net::ConvGeometry geometry = net::conv_geometry(graph, graph.node(plan.node));
+  const Index kernel = geometry.kernel_height * geometry.kernel_width;
+  const Index channels = std::min(geometry.channels, (plan.path.block_width + kernel - 2) / kernel + 1);
+  const Index map_bytes = channels * geometry.height * geometry.width * float_bytes;
+  const bool draws = plan.rows_per_sample < plan.positions;
+  plan.patch_samples = samples_at_once(map_bytes, plan.path.samples / plan.rows_per_sample);
+  return plan.patch_samples * (map_bytes + (draws ? plan.rows_per_sample * index_bytes : 0));
 }
 
 void set_costs(const net::Graph& graph, LayerPlan& plan) {
   const int networks = plan.path.shared ? 1 : 2;
   const double entries = static_cast<double>(plan.path.samples) * static_cast<double>(plan.path.inputs) *
                          static_cast<double>(plan.problems);
-  const Index map_floats = element_count(graph.node(graph.node(plan.node).inputs.front()).shape);
-  const Index window = plan.is_conv ? networks * samples_per_chunk(plan) * map_floats * float_bytes : 0;
+  const Index window = plan.is_conv && plan.form == Form::residual ? set_patch_window(graph, plan) : 0;
   if (plan.form == Form::gram) {
     const double N = static_cast<double>(plan.path.inputs);
     const bool has_target = plan.corrects_target && !plan.path.shared;
@@ -206,6 +236,7 @@ void plan_layers(const net::Graph& graph, const Config& config, std::span<LayerP
     const bool can_keep = graph.node(layer->node).op == net::Op::dense && graph.node(layer->node).shape.size() == 1 &&
                           (next == nullptr || net::is_feature_chain(graph, layer->node, next->node));
     choose_form(config.settings_for(layer->name), config.block, can_keep, *layer);
+    if (layer->lacks_rows()) layer->reason += "; patch_fraction leaves fewer rows than inputs";
     set_costs(graph, *layer);
     next = &*layer;
   }
@@ -313,6 +344,10 @@ GramShares gram_shares(const LayerPlan& layer, int threads, Index memory_per_ran
   shares.threads = static_cast<int>(at_once(layer.thread_bytes));
   shares.tiles = at_once(layer.tile_bytes);
   const Index rows_bytes = shares.threads * layer.thread_bytes;
+  if (layer.gathers_chunks) {
+    shares.bytes = layer.shared_bytes + std::max(rows_bytes, shares.tiles * layer.tile_bytes);
+    return shares;
+  }
   const Index useful = window_floats * float_bytes / layer.window_sample_bytes;
   const Index more = std::clamp<Index>((room - rows_bytes) / layer.window_sample_bytes, 0,
                                        std::max<Index>(0, useful - layer.window_samples));
@@ -359,6 +394,8 @@ Index JobPlan::smallest_memory(std::string* reason) const {
     const std::string less =
         layer.diffuses ? "method gpfq with 'quantization.refine' needs no N x N matrix"
         : layer.orders_by_activation ? "order natural needs no N x N matrix"
+        : layer.form != Form::gram && layer.is_conv
+            ? "a smaller 'quantization.block' or 'quantization.patch_fraction' or fewer samples need less"
         : layer.form != Form::gram ? "a smaller 'quantization.block' or fewer samples need less"
         : layer.problems == 1
             ? "'quantization.form': \"residual\" may need less"

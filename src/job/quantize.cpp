@@ -464,6 +464,10 @@ void QuantizeJob::report_layer(const LayerPlan& layer, const RankReport& mine, c
                           error.reference > 0 ? fmt::format("{:.4f}", report.relative_error()) : "-"));
     if (report.all.copies_blocks)
       log_.note(fmt::format("layer '{}': /dev/shm is too small to share blocks of inputs, each rank keeps a copy", layer.name));
+    if (layer.lacks_rows())
+      log_.note(fmt::format("layer '{}': 'quantization.patch_fraction' leaves {} rows for {} inputs: many codes fit them "
+                            "equally well, more positions choose better",
+                            layer.name, layer.path.samples, layer.path.inputs));
     if (report.all.radius_fell_back)
       log_.note(fmt::format("layer '{}': a median of |W| was 0, that of the nonzero weights was taken", layer.name));
     checkpointer_.state().layers.push_back(std::move(record));

@@ -247,5 +247,67 @@ TEST(Convolutions, FirstLayerIsThePathOverPatches) {
   }
 }
 
+/// One convolution of large maps, of which few positions are drawn: a chunk of rows comes from all samples.
+net::Model wide_network(Index groups) {
+  net::Model model;
+  add_node(model, "x", net::Op::input, {});
+  model.graph.nodes[0].shape = {2, 64, 64};
+  add_node(model, "c", net::Op::conv, {0}, {{"pads", {1, 1, 1, 1}}, {"groups", {static_cast<double>(groups)}}},
+           {4, 2 / groups, 3, 3});
+  return model;
+}
+
+TEST(Convolutions, DrawnPatchesAreMadeFromAFewSamplesAtATime) {
+  constexpr Index images = 300;
+  const Eigen::MatrixXf inputs = random_inputs(images, 2 * 64 * 64, 9);
+  const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> maps = inputs;
+  const auto alphabet = quant::Alphabet::from_radius(7, 0.9);
+  struct Case {
+    Index groups;
+    std::string kind;
+    std::string form;
+  };
+  for (const Case& at : {Case{1, "filters", "gram"}, Case{1, "filters", "residual"}, Case{2, "filters", "gram"},
+                         Case{1, "channelwise", "gram"}}) {
+    SCOPED_TRACE(at.kind + " " + at.form + " " + std::to_string(at.groups));
+    const net::Model model = wide_network(at.groups);
+    const JobFolder folder(world(), model, inputs,
+                           {{"levels", 7}, {"radius", {{"value", 0.9}}}, {"patch_fraction", 0.001},
+                            {"conv", at.kind}, {"form", at.form}});
+    static_cast<void>(folder.run(world(), "run"));
+    if (!world().is_root()) continue;
+    const Config config = parse_config(load_config_text(folder / "job.json", {}), folder / "", "job.json");
+    const LayerPlan layer = make_plan(model.graph, config, images).layers[0];
+    ASSERT_EQ(layer.rows_per_sample, 4);
+    EXPECT_LT(at.form == "gram" ? layer.window_samples : layer.patch_samples, images);
+    EXPECT_EQ(layer.gathers_chunks, at.form == "gram");
+    std::vector<Index> positions;
+    for (Index sample = 0; sample < images; ++sample) {
+      const auto drawn = random_subset(64 * 64, 4, random_bits(layer.patch_seed, static_cast<std::uint64_t>(sample)));
+      positions.insert(positions.end(), drawn.begin(), drawn.end());
+    }
+    const net::ConvGeometry geometry = net::conv_geometry(model.graph, model.graph.node(1));
+    const std::vector<float> weight = net::read_all(model.tensors.at("c.weight"));
+    const std::vector<double> codes = test::read_dataset(folder / "run/quantized.h5", "layers/c/codes");
+    Index different = 0;
+    for (Index tile = 0; tile < layer.tile_count(); ++tile) {
+      const TileBox box = tile_box(layer, tile);
+      Eigen::MatrixXf patches(images * 4, box.inputs);
+      net::extract_patches(geometry, box.first_neuron * at.groups / 4, maps.data(), images, positions, box.first_input,
+                           box.inputs, patches.data(), patches.rows());
+      const Eigen::MatrixXd X = patches.cast<double>();
+      for (Index j = box.first_neuron; j < box.first_neuron + box.neurons; ++j) {
+        const Eigen::VectorXd w =
+            Eigen::Map<const Eigen::VectorXf>(weight.data() + j * layer.inputs + box.first_input, box.inputs).cast<double>();
+        const quant::ReferencePath path = quant::reference_path(X, X, w, alphabet);
+        for (Index t = 0; t < box.inputs; ++t)
+          different += path.codes[static_cast<std::size_t>(t)] !=
+                       static_cast<int>(codes[static_cast<std::size_t>(j * layer.inputs + box.first_input + t)]);
+      }
+    }
+    EXPECT_LE(different, 1);  // of 72 or 36, as above
+  }
+}
+
 }  // namespace
 }  // namespace gpfq::job

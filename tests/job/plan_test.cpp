@@ -247,6 +247,52 @@ TEST(Plan, SaysThatAPinnedResidualFormDoesNotApplyToSeveralProblems) {
   EXPECT_FALSE(mentions(refused, "quantization.block"));
 }
 
+TEST(Plan, MemoryDoesNotGrowAsFewerPatchesAreDrawn) {
+  for (const char* form : {"gram", "residual"})
+    for (const char* kind : {"filters", "channelwise"})
+      for (const Index groups : {1, 64}) {
+        SCOPED_TRACE(fmt::format("{} {} {}", form, kind, groups));
+        const auto needed = [&](double fraction) {
+          const Json quantization = {{"form", form}, {"conv", kind}, {"patch_fraction", fraction}};
+          const LayerPlan layer =
+              make_plan(conv_graph(112, groups), config_with({{"quantization", quantization}}), 5000).layers[0];
+          return layer.shared_bytes + std::max(layer.thread_bytes, layer.tile_bytes);
+        };
+        const Index all = needed(1.0);
+        // A chunk's columns of all problems: 2048 rows of 64 · 9 inputs; windows of 8 MiB, and room for positions.
+        const Index gathered = 2048 * 576 * 4 + (Index{9} << 20);
+        for (const double fraction : {0.5, 0.1, 0.01, 0.001, 0.0001}) EXPECT_LE(needed(fraction), all + gathered) << fraction;
+      }
+}
+
+TEST(Plan, SaysWherePatchFractionLeavesTooFewRows) {
+  const auto layer_of = [](double fraction, Index samples) {
+    const Json quantization = {{"patch_fraction", fraction}};
+    return make_plan(conv_graph(28, 1), config_with({{"quantization", quantization}}), samples).layers[0];
+  };
+  const std::string words = "patch_fraction leaves fewer rows than inputs";  // 576
+  EXPECT_TRUE(mentions(layer_of(0.001, 575).reason, words));
+  EXPECT_TRUE(layer_of(0.001, 575).lacks_rows());
+  EXPECT_FALSE(mentions(layer_of(0.001, 576).reason, words));
+  EXPECT_FALSE(mentions(layer_of(1.0, 1).reason, words));
+  const auto short_of_all = make_plan(conv_graph(7, 1), config_with(), 2).layers[0];  // 98 rows with all positions
+  EXPECT_FALSE(short_of_all.lacks_rows());
+  EXPECT_FALSE(mentions(short_of_all.reason, words));
+}
+
+TEST(Plan, NamesPatchFractionWhereAConvolutionsRowsTakeTheMemory) {
+  const Json quantization = {{"form", "residual"}};
+  const std::string refused = input_error([&] {
+    static_cast<void>(make_plan(conv_graph(112, 1), config_with({{"memory_per_rank", 10000000}, {"quantization", quantization}}), 500));
+  });
+  EXPECT_TRUE(mentions(refused, "in residual form"));
+  EXPECT_TRUE(mentions(refused, "'quantization.patch_fraction'"));
+  const std::string dense = input_error([&] {
+    static_cast<void>(make_plan(graph_of({5000, 4096}), config_with({{"memory_per_rank", 10000000}, {"quantization", quantization}}), 5000));
+  });
+  EXPECT_FALSE(mentions(dense, "patch_fraction"));
+}
+
 TEST(GramMemory, HoldsForAnyNumberOfThreads) {
   for (const Index groups : {1, 8, 64})
     for (const char* kind : {"filters", "channelwise"})

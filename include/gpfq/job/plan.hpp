@@ -47,6 +47,7 @@ struct LayerPlan {
   Index inputs = 0;        ///< weights per neuron (filter)
   Index neurons = 0;       ///< n, filters of a convolution
   Index rows_per_sample = 1;  ///< output positions used
+  Index positions = 1;        ///< output positions
   std::uint64_t patch_seed = 0;  ///< of the draw of these positions
   Index problems = 1;
   Index problem_neurons = 0;  ///< neurons of one problem
@@ -61,11 +62,17 @@ struct LayerPlan {
   Index thread_bytes = 0;  ///< Gram form: memory of one thread that makes patches and products
   Index window_samples = 0;       ///< Gram form: samples whose inputs must be at hand for a chunk of rows
   Index window_sample_bytes = 0;  ///< ... and memory of one of them
+  bool gathers_chunks = false;    ///< Gram form: a chunk's columns are gathered from windows of so many samples in turn
+  Index patch_samples = 0;        ///< residual form: samples of a convolution's inputs that patches are made from at once
 
   /// Gram form: what is kept of one problem's products. Both triangles serve whatever comes after the path.
   [[nodiscard]] quant::GramExtent gram_extent() const;
   /// True where the job needs XqᵀU after the first pass.
   [[nodiscard]] bool measures() const { return candidates > 1 || sweeps > 0; }
+  /// True where a part of the positions leaves fewer rows than a neuron has inputs, and all would not.
+  [[nodiscard]] bool lacks_rows() const {
+    return method != Method::msq && path.samples < path.inputs && path.samples / rows_per_sample * positions >= path.inputs;
+  }
 
   [[nodiscard]] Index tiles_per_problem() const { return ceil_div(problem_neurons, tile_width); }
   [[nodiscard]] Index tile_count() const { return problems * tiles_per_problem(); }
@@ -73,9 +80,10 @@ struct LayerPlan {
   template <class Archive>
   void serialize(Archive& archive, unsigned /*version*/) {
     archive& node& name& tensor& quantized& method& form& reason& candidates& searches_layer& sweeps& diffuses& corrects_target& orders_by_activation& corrects_bias&
-        threshold& shifts_levels& damping& rounding_seed& path.sums_columns& is_conv& channelwise& inputs& neurons& rows_per_sample& patch_seed&
+        threshold& shifts_levels& damping& rounding_seed& path.sums_columns& is_conv& channelwise& inputs& neurons& rows_per_sample& positions& patch_seed&
         problems& problem_neurons& groups& path.samples& path.inputs& path.block_width& path.sample_chunk& path.shared&
-            path.keeps_outputs& tile_width& next_cut& flops& shared_bytes& tile_bytes& piece_bytes& thread_bytes& window_samples& window_sample_bytes;
+            path.keeps_outputs& tile_width& next_cut& flops& shared_bytes& tile_bytes& piece_bytes& thread_bytes& window_samples& window_sample_bytes&
+                gathers_chunks& patch_samples;
   }
 };
 
