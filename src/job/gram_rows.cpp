@@ -128,9 +128,13 @@ void refuse_large_inputs(const LayerTask& task, const LayerRows& rows, Index win
   task.comm.agree([&] {
     const Range mine = ShardPlan(task.layer.path.chunk_total(), 1, task.comm.size()).pieces_of(task.comm.rank());
     for (Index begin = mine.begin; begin < mine.end; begin += window_chunks) {
-      const LayerRows::Window window = rows.read_window({begin, std::min(mine.end, begin + window_chunks)});
-      find_large(window.analog, window.first_sample, found);
-      find_large(window.quantized, window.first_sample, found);
+      const Range samples = rows.samples_of(rows.rows_of(Range{begin, std::min(mine.end, begin + window_chunks)}));
+      const Index step = task.layer.gathers_chunks ? task.layer.window_samples : samples.size();
+      for (Index first = samples.begin; first < samples.end; first += step) {
+        const LayerRows::Window window = rows.read_window({first, std::min(samples.end, first + step)});
+        find_large(window.analog, window.first_sample, found);
+        find_large(window.quantized, window.first_sample, found);
+      }
     }
   });
   const Index first = -task.comm.max(-found.sample);
