@@ -111,7 +111,7 @@ Outcome run_contained(const std::function<int()>& action) {
 }
 
 std::string crash_text(const std::filesystem::path& file, int signal) {
-  return fmt::format("gpfq: reading {} was ended by signal {} ({}): the file is damaged in a way that HDF5 does not survive\n",
+  return fmt::format("reading {} was ended by signal {} ({}): the file is damaged in a way that HDF5 does not survive",
                      file.string(), signal, ::strsignal(signal));
 }
 
@@ -119,7 +119,7 @@ std::string crash_text(const std::filesystem::path& file, int signal) {
 int run_alone(const Request& request) {
   if (!gpfq::app::reads_foreign_files(request.command)) return run_serially(request);
   const Outcome outcome = run_contained([&] { return run_serially(request); });
-  if (outcome.signal != 0) fmt::print(stderr, "{}", crash_text(request.input, outcome.signal));
+  if (outcome.signal != 0) fmt::print(stderr, "gpfq: {}\n", crash_text(request.input, outcome.signal));
   return outcome.code;
 }
 
@@ -143,8 +143,12 @@ int end_all(const gpfq::mpi::Communicator& comm, const char* message, int code) 
   return code;
 }
 
-int run_with_ranks(const Request& request, const gpfq::mpi::Communicator& comm) {
+/// @param crash  what the first process has to say of a model that brought its reader down; else empty
+int run_with_ranks(const Request& request, const gpfq::mpi::Communicator& comm, const std::string& crash) {
   try {
+    comm.agree([&] {
+      if (!crash.empty()) gpfq::throw_input("{}", crash);
+    });
     const std::string text = gpfq::app::run_on_ranks(request, comm);
     fmt::print("{}", text);
     std::fflush(stdout);
@@ -170,21 +174,17 @@ int main(int argc, char** argv) {
                        "-DGPFQ_ARCH=native on it\n");
     return exit_input;
   }
-  gpfq::app::ParseResult parsed = gpfq::app::parse_command_line(argc, argv);
+  const gpfq::app::ParseResult parsed = gpfq::app::parse_command_line(argc, argv);
   if (parsed.exit_code >= 0) return end_before_work(parsed, argc, argv);
   if (!gpfq::app::needs_ranks(parsed.request.command)) return run_alone(parsed.request);
   gpfq::catch_stop_requests();  // a launcher may hand one on from here on
-  if (const std::string crash = try_model(parsed.request); !crash.empty()) {
-    parsed.text = crash;
-    parsed.exit_code = exit_input;
-    return end_before_work(parsed, argc, argv);
-  }
+  const std::string crash = try_model(parsed.request);
   try {
     int code = 0;
     {
       const gpfq::mpi::Environment environment(argc, argv);
       const gpfq::mpi::Communicator comm(MPI_COMM_WORLD);
-      code = run_with_ranks(parsed.request, comm);
+      code = run_with_ranks(parsed.request, comm, crash);
       if (code == exit_input || code == exit_fault) gpfq::mpi::Environment::leave_files();
     }
     if (code != exit_input && code != exit_fault) return code;
