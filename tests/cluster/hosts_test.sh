@@ -34,7 +34,7 @@ case_tcp() {
 case_killed() {
   local launcher status=0 started
   start_hosts
-  make_job "$work/job" 12 2048
+  make_job "$work/job" 12 4096
   undisturbed "$work/job"
   quantize h1:1,h2:1,h3:1 &
   launcher=$!

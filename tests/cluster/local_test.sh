@@ -20,7 +20,7 @@ mkdir -p "$work/tmp"
 export TMPDIR=$work/tmp
 trap 'rm -rf "$work"' EXIT
 cd "$work"
-make_job "$work/job" 5 2048
+make_job "$work/job" 5 4096
 undisturbed "$work/job"
 
 local_run &

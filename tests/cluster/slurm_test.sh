@@ -84,7 +84,7 @@ go_on() {
 # by hand. Several nodes, ranks and threads each.
 case_warning() {
   start_slurm
-  make_job "$work/job" 12 1024
+  make_job "$work/job" 12 4096
   undisturbed "$work/job"
   submit --nodes=2 --ntasks-per-node=2 --cpus-per-task=2 --time=10 --signal=B:USR1@595 --
   hold_in 1
@@ -106,7 +106,7 @@ is_down() {
 case_node_killed() {
   local node
   start_slurm
-  make_job "$work/job" 12 1024
+  make_job "$work/job" 12 4096
   undisturbed "$work/job"
   submit --nodes=2 --ntasks-per-node=1 --
   wait_until 60 'the first layer' begun_in 1
@@ -131,7 +131,7 @@ case_node_killed() {
 case_srun() {
   export GPFQ_LAUNCHER=srun
   start_slurm
-  make_job "$work/job" 12 1024
+  make_job "$work/job" 12 4096
   undisturbed "$work/job"
   submit --nodes=3 --ntasks=4 --
   wait_until 60 'the first layer' begun_in 1
@@ -155,7 +155,7 @@ case_sweep() {
   local line array last level
   declare -A codes
   start_slurm
-  make_job "$work/job" 8 1024
+  make_job "$work/job" 8 4096
   for level in 3 16; do
     timeout -s KILL 120 "$GPFQ_MPIEXEC" -n 2 "$program" quantize "$work/job/job.json" --set threads=1 \
       --set output="$work/alone-$level" --set quantization.levels="$level" >"$work/alone-$level.log" 2>&1
