@@ -64,8 +64,10 @@ launcher_of() {
 mkdir -p 'with space'
 printf '#!/bin/sh\n' >'with space/mpirun'
 chmod +x 'with space/mpirun'
-launcher_of "$PWD/with space/mpirun" | grep -qxF "$PWD/with space/mpirun" || fail "a path with spaces: $(launcher_of "$PWD/with space/mpirun")"
-launcher_of "$GPFQ_MPIEXEC -q" | grep -qxF -e -q || fail "a launcher with options: $(launcher_of "$GPFQ_MPIEXEC -q")"
+words=$(launcher_of "$PWD/with space/mpirun")
+[[ $words == *$'\n'"$PWD/with space/mpirun"$'\n'* ]] || fail "a path with spaces: $words"
+words=$(launcher_of "$GPFQ_MPIEXEC -q")
+[[ $words == *$'\n-q\n'* ]] || fail "a launcher with options: $words"
 
 status=0
 "$source_folder/launch/local.sh" nowhere.json 2>"$work/message.txt" || status=$?
