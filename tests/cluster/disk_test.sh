@@ -12,7 +12,7 @@ begin() {
   shift
   : >"$log"
   timeout -s KILL 60 "$GPFQ_MPIEXEC" -q -n "$ranks" "$program" quantize demo/digits.json --set threads=1 \
-    --set quantization.form=residual --set quantization.block=16 --set memory_per_rank=14MiB --resume \
+    --set quantization.form=residual --set quantization.block=16 --set memory_per_rank=28MiB --resume \
     --set output="$work/output/run" --set scratch="$work/scratch" "$@" >>"$log" 2>&1 </dev/null &
   launcher=$!
 }

@@ -64,10 +64,10 @@ launcher_of() {
 mkdir -p 'with space'
 printf '#!/bin/sh\n' >'with space/mpirun'
 chmod +x 'with space/mpirun'
-words=$(launcher_of "$PWD/with space/mpirun")
-[[ $words == *$'\n'"$PWD/with space/mpirun"$'\n'* ]] || fail "a path with spaces: $words"
-words=$(launcher_of "$GPFQ_MPIEXEC -q")
-[[ $words == *$'\n-q\n'* ]] || fail "a launcher with options: $words"
+found=$(launcher_of "$PWD/with space/mpirun")
+[[ $found == *$'\n'"$PWD/with space/mpirun"$'\n'* ]] || fail "a path with spaces: $found"
+found=$(launcher_of "$GPFQ_MPIEXEC -q")
+[[ $found == *$'\n-q\n'* ]] || fail "a launcher with options: $found"
 
 status=0
 "$source_folder/launch/local.sh" nowhere.json 2>"$work/message.txt" || status=$?
