@@ -109,7 +109,7 @@ case_full() {
   done
   fails_full scratch "'hidden1'" $((RANDOM % 1000)) 600
   fails_full output "'hidden1'" 0 0
-  fails_full output "'hidden1'" $((RANDOM % 2000)) 0
+  fails_full output "'hidden1'" $((RANDOM % 200)) 0
   fails_full output "'hidden2'" $((RANDOM % 30)) 0
 }
 
