@@ -29,6 +29,18 @@ Tile make_tile(const PathData& data, Index block_width) {
   return tile;
 }
 
+/// The layer with its inputs in another order.
+PathData in_order_of(const std::vector<Index>& order, const PathData& data) {
+  PathData ordered = data;
+  for (Index t = 0; t < data.inputs(); ++t) {
+    const Index from = order[static_cast<std::size_t>(t)];
+    ordered.X.col(t) = data.X.col(from);
+    ordered.Xq.col(t) = data.Xq.col(from);
+    ordered.W.row(t) = data.W.row(from);
+  }
+  return ordered;
+}
+
 GramProducts make_products(const PathData& data, Index panel, bool whole) {
   GramProducts products({data.inputs(), panel, data.shared, whole, true});
   std::vector<double> quantized;
@@ -227,13 +239,7 @@ TEST(GramProducts, OrderByNormIsThePathOfOrderedInputs) {
     for (std::size_t t = 1; t < order.size(); ++t)
       EXPECT_GE(data.Xq.col(order[t - 1]).squaredNorm(), data.Xq.col(order[t]).squaredNorm() * (1 - 1e-5F));
     EXPECT_LT(std::find(order.begin(), order.end(), 3), std::find(order.begin(), order.end(), 30));
-    PathData ordered = data;
-    for (Index t = 0; t < inputs; ++t) {
-      const Index from = order[static_cast<std::size_t>(t)];
-      ordered.X.col(t) = data.X.col(from);
-      ordered.Xq.col(t) = data.Xq.col(from);
-      ordered.W.row(t) = data.W.row(from);
-    }
+    const PathData ordered = in_order_of(order, data);
     Tile tile = make_tile(data, 10);
     Visit visit;
     visit.order = order;
@@ -308,13 +314,7 @@ TEST(Diffusion, MeetsDeadInputsInAnyOrder) {
     data.Xq.col(5).setZero();
     GramProducts products = make_products(data, 9, true);
     const std::vector<Index> order = products.order_by_norm();
-    PathData ordered = data;
-    for (Index t = 0; t < inputs; ++t) {
-      const Index from = order[static_cast<std::size_t>(t)];
-      ordered.X.col(t) = data.X.col(from);
-      ordered.Xq.col(t) = data.Xq.col(from);
-      ordered.W.row(t) = data.W.row(from);
-    }
+    const PathData ordered = in_order_of(order, data);
     Tile tile = make_tile(data, 9);
     Visit visit;
     visit.order = order;
