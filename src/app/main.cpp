@@ -126,8 +126,9 @@ int run_alone(const Request& request) {
 /// The first process opens the model once in a child before the ranks meet. @returns what to say of a crash, else nothing
 std::string try_model(const Request& request) {
   const std::string rank = launched_rank();
+  if (!rank.empty() && rank != "0") return "";
   const std::filesystem::path model = gpfq::app::model_of(request);
-  if ((!rank.empty() && rank != "0") || model.empty()) return "";
+  if (model.empty()) return "";
   const Outcome outcome = run_contained([&] {
     gpfq::job::try_model(model);
     return 0;
