@@ -39,6 +39,7 @@ int idle_ranks(const LayerPlan& layer, const Config& config, int ranks) {
 }
 
 Index shared_blocks(Index room, Index block_bytes, Index windows) {
+  if (block_bytes == 0) return 2;
   return std::clamp<Index>(room / (block_bytes * windows), 0, 2);
 }
 

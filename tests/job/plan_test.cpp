@@ -171,6 +171,7 @@ TEST(Waves, FillTheMemoryAndNoMore) {
   EXPECT_EQ(shared_blocks(2 * block - 1, block, 1), 1);
   EXPECT_EQ(shared_blocks(3 * block, block, 2), 1);
   EXPECT_EQ(shared_blocks(block - 1, block, 1), 0);
+  EXPECT_EQ(shared_blocks(0, 0, 2), 2);  // of ranks without rows
   const Index unit = plan.sample_unit * propagation_bytes_per_sample(graph, 0, 2);
   EXPECT_EQ(samples_per_wave(plan, graph, 0, 2, plan.weight_tile_bytes + 3 * unit), 3 * plan.sample_unit);
   EXPECT_EQ(samples_per_wave(plan, graph, 0, 2, plan.weight_tile_bytes + 3 * unit - 1), 2 * plan.sample_unit);
