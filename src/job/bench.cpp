@@ -100,8 +100,10 @@ double kernel_seconds(const ScaleShape& shape, Index block, Index width, int lev
   std::fill_n(inverse_norm.data(), block, 1.0F);
   AlignedBuffer<float> P(block * width);
   const Stopwatch watch;
-  for (Index first = 0; first < shape.inputs; first += block)
+  for (Index first = 0; first < shape.inputs; first += block) {
+    std::fill_n(P.data(), P.size(), 0.0F);
     tile.quantize_next(std::min(block, shape.inputs - first), G.data(), G.data(), inverse_norm.data(), P.data());
+  }
   return watch.seconds() * static_cast<double>(ceil_div(shape.neurons, width));
 }
 

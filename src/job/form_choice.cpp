@@ -13,7 +13,10 @@
 namespace gpfq::job {
 namespace {
 
-constexpr std::array<Index, 3> block_widths{32, 64, 128};
+constexpr std::array<Index, 4> block_widths{32, 64, 128, 256};
+// Blocks wider than the narrow ones only where a block of both networks over all rows stays below this.
+constexpr Index narrow_block = 128;
+constexpr Index wide_block_bytes = Index{32} << 20;
 // Columns per panel of G and C. Wide ones make the recursion's products deep; what is inside a panel stays small.
 constexpr Index default_panel = 128;
 // Most inputs for which G and C are formed without being asked to: their triangles then take 400 MiB.
@@ -26,7 +29,7 @@ constexpr Index outputs_limit_bytes = Index{1} << 30;
 constexpr Index candidates_limit_bytes = Index{3} << 30;
 
 // Shares of the rate of a large product.
-constexpr double kernel_share = 0.25;
+constexpr double kernel_share = 0.2;
 constexpr double propagation_share = 0.6;
 /// What a tile loses against one of 256 neurons, or gains.
 double tile_share(const LayerPlan& plan) { return narrow_share(plan.tile_width) / narrow_share(256); }
@@ -37,10 +40,12 @@ double propagation_cost(const LayerPlan& plan) {
          static_cast<double>(plan.problem_neurons) / propagation_share;
 }
 
-/// The recursion inside blocks: two multiplications and additions for each pair of inputs of a block.
+/// The recursion inside blocks: two multiplications and additions for each pair of inputs of a block, of the same strip
+/// in the kernel, of two strips in products.
 double kernel_cost(const LayerPlan& plan, Index block) {
-  return 2.0 * static_cast<double>(block) * static_cast<double>(plan.path.inputs) *
-         static_cast<double>(plan.problem_neurons) / kernel_share;
+  const Index strip = std::min(block, quant::kernel_strip);
+  return 2.0 * static_cast<double>(plan.path.inputs) * static_cast<double>(plan.problem_neurons) *
+         (static_cast<double>(strip) / kernel_share + static_cast<double>(block - strip) / narrow_share(strip));
 }
 
 Index residual_bytes(const LayerPlan& plan, bool keeps_outputs, int candidates) {
@@ -49,12 +54,19 @@ Index residual_bytes(const LayerPlan& plan, bool keeps_outputs, int candidates) 
   return quant::InputBlock::bytes(shape) + candidates * quant::TilePath::bytes(shape, plan.tile_width);
 }
 
+Index block_bytes(const LayerPlan& plan, Index block) {
+  quant::PathShape shape = plan.path;
+  shape.block_width = block;
+  return quant::InputBlock::bytes(shape);
+}
+
 /// The cheapest block, or the one that was asked for.
 Index choose_block(const LayerPlan& plan, Index asked, bool keeps_outputs) {
   Index best = std::min(asked > 0 ? asked : block_widths.front(), plan.path.inputs);
   if (asked > 0) return best;
   for (const Index width : block_widths) {
     const Index block = std::min(width, plan.path.inputs);
+    if (width > narrow_block && block_bytes(plan, block) > wide_block_bytes) break;
     if (residual_cost(plan, block, keeps_outputs) < residual_cost(plan, best, keeps_outputs)) best = block;
   }
   return best;

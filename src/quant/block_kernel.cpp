@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The block recursion, some neurons abreast: the sums over s run in registers while the rows of W
-// and Q of these neurons stay in the first-level cache.
+// The block recursion, by strips of inputs: what earlier strips left behind is a matrix product, and inside a strip some
+// neurons go abreast, the sums over s in registers while the rows of W and Q of these neurons stay in the first-level cache.
 #include "gpfq/quant/block_kernel.hpp"
+
+#include <Eigen/Core>
 
 #include <algorithm>
 #include <array>
@@ -9,6 +11,7 @@
 
 #include "gpfq/base/error.hpp"
 #include "gpfq/base/random.hpp"
+#include "gpfq/base/shard_plan.hpp"
 
 namespace gpfq::quant {
 namespace {
@@ -19,10 +22,10 @@ constexpr Index wide_lanes = 2 * kernel_lanes;
 template <Index lanes>
 using Lanes = std::array<float, static_cast<std::size_t>(lanes)>;
 
-/// c_t of some neurons: P_t + C_tt w_t + Σ_{s<t} C_ts w_s − Σ_{s<t} G_ts q_s, s ascending; the two sums apart, so that
-/// neither waits for the other's additions.
+/// c_t of some neurons: P_t + C_tt w_t + Σ_{s<t} C_ts w_s − Σ_{s<t} G_ts q_s, s ascending from the strip's first input;
+/// the two sums apart, so that neither waits for the other's additions.
 template <Index lanes>
-Lanes<lanes> path_sums(const BlockOperands& block, Index t, Index first) {
+Lanes<lanes> path_sums(const BlockOperands& block, Index begin, Index t, Index first) {
   const Index n = block.neurons;
   const float* G = block.G + t * block.width;
   const float* C = block.C + t * block.width;
@@ -33,7 +36,7 @@ Lanes<lanes> path_sums(const BlockOperands& block, Index t, Index first) {
     c[lane] = P[lane];
     arrived[lane] = 0;
   }
-  for (Index s = 0; s < t; ++s) {
+  for (Index s = begin; s < t; ++s) {
     const float* W = block.W + s * n + first;
     const float* Q = block.Q + s * n + first;
     for (std::size_t lane = 0; lane < lanes; ++lane) {
@@ -46,14 +49,14 @@ Lanes<lanes> path_sums(const BlockOperands& block, Index t, Index first) {
   return c;
 }
 
-/// c_t of some neurons: P_t − Σ_{s<t} G_ts d_s, s ascending.
-template <Index lanes>
-Lanes<lanes> difference_sums(const float* P, const float* G, const float* D, Index n, Index width, Index t, Index first) {
+/// c_t of some neurons: P_t − Σ_{s<t} G_ts d_s, s ascending from the strip's first input; D as laid out in the operands.
+template <Index lanes, class Operands>
+Lanes<lanes> difference_sums(const Operands& block, const float* D, Index begin, Index t, Index first) {
   Lanes<lanes> c;
-  std::copy_n(P + t * n + first, lanes, c.begin());
-  for (Index s = 0; s < t; ++s) {
-    const float factor = G[t * width + s];
-    const float* row = D + s * n + first;
+  std::copy_n(block.P + t * block.neurons + first, lanes, c.begin());
+  for (Index s = begin; s < t; ++s) {
+    const float factor = block.G[t * block.width + s];
+    const float* row = D + s * block.neurons + first;
     for (std::size_t lane = 0; lane < lanes; ++lane) c[lane] -= factor * row[lane];
   }
   return c;
@@ -70,11 +73,11 @@ float shrink(float z, float threshold) { return std::copysign(std::max(std::abs(
 float unshift(float z, float threshold, float shift) { return std::abs(z) <= threshold ? 0.0F : z - std::copysign(1.0F, z) * shift; }
 
 template <Index lanes, RoundingKind rounding>
-void quantize_lanes(const BlockOperands& block, Index first) {
+void quantize_lanes(const BlockOperands& block, Range strip, Index first) {
   const float last = static_cast<float>(block.levels - 1);
-  for (Index t = 0; t < block.width; ++t) {
-    const Lanes<lanes> c = block.diffuses ? difference_sums<lanes>(block.P, block.G, block.E, block.neurons, block.width, t, first)
-                                          : path_sums<lanes>(block, t, first);
+  for (Index t = strip.begin; t < strip.end; ++t) {
+    const Lanes<lanes> c = block.diffuses ? difference_sums<lanes>(block, block.E, strip.begin, t, first)
+                                          : path_sums<lanes>(block, strip.begin, t, first);
     const Index row = t * block.neurons + first;
     const float inverse_norm = block.inverse_norm[t];
     for (std::size_t lane = 0; lane < lanes; ++lane) {
@@ -98,10 +101,10 @@ void quantize_lanes(const BlockOperands& block, Index first) {
 }
 
 template <RoundingKind rounding>
-void quantize_tile(const BlockOperands& block) {
+void quantize_strip(const BlockOperands& block, Range strip) {
   Index first = 0;
-  for (; first + wide_lanes <= block.neurons; first += wide_lanes) quantize_lanes<wide_lanes, rounding>(block, first);
-  if (first < block.neurons) quantize_lanes<kernel_lanes, rounding>(block, first);
+  for (; first + wide_lanes <= block.neurons; first += wide_lanes) quantize_lanes<wide_lanes, rounding>(block, strip, first);
+  if (first < block.neurons) quantize_lanes<kernel_lanes, rounding>(block, strip, first);
 }
 
 // A level is left only for a gain of this share of d²·G_tt: products of single precision keep c_t that well, and a
@@ -109,12 +112,12 @@ void quantize_tile(const BlockOperands& block) {
 constexpr float least_gain = 0x1p-9F;
 
 template <Index lanes>
-Index refine_lanes(const RefineOperands& block, Index first) {
+Index refine_lanes(const RefineOperands& block, Range strip, Index first) {
   const float half = 0.5F * static_cast<float>(block.levels);
   const float last = static_cast<float>(block.levels - 1);
   Index changes = 0;
-  for (Index t = 0; t < block.width; ++t) {
-    const Lanes<lanes> c = difference_sums<lanes>(block.P, block.G, block.D, block.neurons, block.width, t, first);
+  for (Index t = strip.begin; t < strip.end; ++t) {
+    const Lanes<lanes> c = difference_sums<lanes>(block, block.D, strip.begin, t, first);
     const Index row = t * block.neurons + first;
     const float inverse_norm = block.inverse_norm[t];
     const float norm = block.G[t * block.width + t];
@@ -155,22 +158,47 @@ Index refine_lanes(const RefineOperands& block, Index first) {
   return changes;
 }
 
+/// P of a strip's inputs takes what the inputs before it left behind: P += sign · (rows of A) · (values of n neurons).
+void add_earlier(Index width, Index neurons, Range strip, const float* A, float sign, const float* values, float* P) {
+  if (strip.begin == 0) return;
+  using Matrix = Eigen::MatrixXf;
+  const Eigen::Map<const Matrix> V(values, neurons, strip.begin);
+  const Eigen::Map<const Matrix, 0, Eigen::OuterStride<>> rows(A + strip.begin * width, strip.begin, strip.size(),
+                                                               Eigen::OuterStride<>(width));
+  Eigen::Map<Matrix>(P + strip.begin * neurons, neurons, strip.size()).noalias() += sign * V * rows;
+}
+
+/// Visits a block's inputs by strips.
+template <class Visit>
+void for_strips(Index width, Visit visit) {
+  for (Index begin = 0; begin < width; begin += kernel_strip) visit(Range{begin, std::min(width, begin + kernel_strip)});
+}
+
 }  // namespace
 
 void quantize_block(const BlockOperands& block) {
   require(block.neurons % kernel_lanes == 0, "quantize_block: neurons are a multiple of kernel_lanes");
-  if (block.rounding == RoundingKind::nearest) return quantize_tile<RoundingKind::nearest>(block);
-  if (block.rounding == RoundingKind::soft) return quantize_tile<RoundingKind::soft>(block);
-  if (block.rounding == RoundingKind::hard) return quantize_tile<RoundingKind::hard>(block);
-  quantize_tile<RoundingKind::stochastic>(block);
+  for_strips(block.width, [&](Range strip) {
+    if (!block.diffuses) add_earlier(block.width, block.neurons, strip, block.C, 1, block.W, block.P);
+    add_earlier(block.width, block.neurons, strip, block.G, -1, block.diffuses ? block.E : block.Q, block.P);
+    switch (block.rounding) {
+      case RoundingKind::nearest: return quantize_strip<RoundingKind::nearest>(block, strip);
+      case RoundingKind::soft: return quantize_strip<RoundingKind::soft>(block, strip);
+      case RoundingKind::hard: return quantize_strip<RoundingKind::hard>(block, strip);
+      case RoundingKind::stochastic: return quantize_strip<RoundingKind::stochastic>(block, strip);
+    }
+  });
 }
 
 Index refine_block(const RefineOperands& block) {
   require(block.neurons % kernel_lanes == 0, "refine_block: neurons are a multiple of kernel_lanes");
   Index changes = 0;
-  Index first = 0;
-  for (; first + wide_lanes <= block.neurons; first += wide_lanes) changes += refine_lanes<wide_lanes>(block, first);
-  if (first < block.neurons) changes += refine_lanes<kernel_lanes>(block, first);
+  for_strips(block.width, [&](Range strip) {
+    if (changes > 0) add_earlier(block.width, block.neurons, strip, block.G, -1, block.D, block.P);
+    Index first = 0;
+    for (; first + wide_lanes <= block.neurons; first += wide_lanes) changes += refine_lanes<wide_lanes>(block, strip, first);
+    if (first < block.neurons) changes += refine_lanes<kernel_lanes>(block, strip, first);
+  });
   return changes;
 }
 

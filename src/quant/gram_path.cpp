@@ -31,9 +31,10 @@ std::vector<int> exponents(std::span<const double> bounds, double factor) {
 }
 
 // Columns of a rectangle of G or C that are formed at once, s and t: wide enough that packing costs little beside the
-// product (on one core, m = 65,536, N = n = 1024: 0.72 of the machine's rate, where panels of 128 by themselves had 0.63).
+// product; and columns of a triangle of G, which is a symmetric product of its own.
 constexpr Index widest_left = 512;
 constexpr Index widest_right = 1024;
+constexpr Index widest_triangle = 512;
 
 /// Cuts a range into pieces of at most `most`, a multiple of `unit` each but for the last.
 std::vector<Range> cut(Range range, Index most, Index unit) {
@@ -43,9 +44,9 @@ std::vector<Range> cut(Range range, Index most, Index unit) {
   return pieces;
 }
 
-/// (columns of a panel)ᵀ (columns of the same panel); of what lies above the diagonal, which nobody reads, the larger
-/// part is left out.
-void multiply_diagonal(const ConstColumns& left, const ConstColumns& right, Matrix& partial) {
+/// (columns of a panel)ᵀ (the same columns of the other network); of what lies above the diagonal, which nobody reads,
+/// the larger part is left out.
+void multiply_panel(const ConstColumns& left, const ConstColumns& right, Matrix& partial) {
   const Index half = left.cols() / 2;
   partial.topLeftCorner(half, half).noalias() = left.leftCols(half).transpose() * right.leftCols(half);
   partial.bottomLeftCorner(left.cols() - half, half).setZero();
@@ -57,7 +58,7 @@ void multiply_diagonal(const ConstColumns& left, const ConstColumns& right, Matr
 GramProducts::GramProducts(const GramExtent& extent)
     : extent_(extent), pieces_(pieces_of(extent)), inverse_norm_(extent.inputs) {}
 
-/// The lower triangle falls into panels on the diagonal and, halving it again and again, squares below them.
+/// The lower triangle falls into small triangles on the diagonal and, halving it again and again, squares below them.
 std::vector<GramProducts::Piece> GramProducts::pieces_of(const GramExtent& extent) {
   require(extent.inputs > 0 && extent.panel_width > 0, "GramProducts: empty shape");
   std::vector<Piece> pieces;
@@ -67,7 +68,7 @@ std::vector<GramProducts::Piece> GramProducts::pieces_of(const GramExtent& exten
       for (const Range t : cut(right, widest_right, unit)) pieces.push_back({is_G, s, t});
   };
   const std::function<void(bool, Range)> add_triangle = [&](bool is_G, Range range) {
-    if (range.size() <= unit) return pieces.push_back({is_G, range, range});
+    if (range.size() <= std::max(unit, is_G ? widest_triangle : 0)) return pieces.push_back({is_G, range, range});
     const Index middle = range.begin + round_up(range.size() / 2, unit);
     add_rectangle(is_G, {range.begin, middle}, {middle, range.end});
     add_triangle(is_G, {range.begin, middle});
@@ -133,16 +134,21 @@ void GramProducts::add_piece(const Piece& piece, const float* Xq, const float* X
   const ConstColumns left((piece.is_G ? Xq : X) + piece.left.begin * stride, rows, piece.left.size(), outer);
   const ConstColumns right(Xq + piece.right.begin * stride, rows, piece.right.size(), outer);
   Matrix partial(left.cols(), right.cols());
-  if (piece.left.begin == piece.right.begin && right.cols() <= panel_width() && (piece.is_G || !extent_.whole))
-    multiply_diagonal(left, right, partial);
-  else
+  const bool is_triangle = piece.left.begin == piece.right.begin && (piece.is_G || !extent_.whole);
+  if (is_triangle && piece.is_G) {
+    partial.setZero();
+    partial.selfadjointView<Eigen::Upper>().rankUpdate(left.transpose());
+  } else if (is_triangle) {
+    multiply_panel(left, right, partial);
+  } else {
     partial.noalias() = left.transpose() * right;
+  }
   for (const Range columns : cut(piece.left, panel_width(), panel_width())) {
-    const auto panel = static_cast<std::size_t>(columns.begin / panel_width());
-    FixedPointSum& sum = (piece.is_G ? G_sums_ : C_sums_)[panel];
+    FixedPointSum& sum = (piece.is_G ? G_sums_ : C_sums_)[static_cast<std::size_t>(columns.begin / panel_width())];
     const Index first_row = inputs() - sum.rows();
-    sum.add(partial.data() + columns.begin - piece.left.begin, left.cols(),
-            {piece.right.begin - first_row, piece.right.end - first_row}, {0, columns.size()});
+    const Range rows_below{is_triangle ? columns.begin : piece.right.begin, piece.right.end};
+    sum.add(partial.data() + (rows_below.begin - piece.right.begin) * left.cols() + columns.begin - piece.left.begin,
+            left.cols(), {rows_below.begin - first_row, rows_below.end - first_row}, {0, columns.size()});
   }
 }
 

@@ -141,28 +141,24 @@ void InputBlock::form_products(int threads) {
   form_products(all, threads, none);
 }
 
-/// Rows t of G and C side by side: ⟨Xq_t, Xq_s⟩, then ⟨Xq_t, X_s⟩, of which s <= t is read. Rows go in two halves, so
-/// that the upper halves' products with later inputs are left out: a quarter of the flops.
+/// Rows t of G and C side by side: ⟨Xq_t, Xq_s⟩, a symmetric product, then ⟨Xq_t, X_s⟩, of which s <= t is read: rows t
+/// of C go in two halves, so that the upper half's products with later inputs are left out.
 void InputBlock::add_products(Range chunks, int threads) {
   const Index columns = count_ * shape_.networks();
-  const Index half = round_up(count_ / 2, alignment_floats);
+  const Index half = count_ / 2 / alignment_floats * alignment_floats;
   std::mutex adding;
   parallel_for(chunks.size(), threads, [&](Index i) {
     const Index chunk = chunks.begin + i;
-    const Index begin = shape_.offset(chunk);
     const Index rows = shape_.padded_rows(chunk);
     const Eigen::OuterStride<> stride(shape_.stride());
-    const ColumnsOf both(quantized() + begin, rows, columns, stride);
+    const ColumnsOf Xq(quantized() + shape_.offset(chunk), rows, count_, stride);
     Matrix partial = Matrix::Zero(columns, count_);
-    const auto multiply = [&](Index first_s, Index s_count, Index first_t, Index t_count) {
-      partial.block(first_s, first_t, s_count, t_count).noalias() =
-          both.middleCols(first_s, s_count).transpose() * both.middleCols(first_t, t_count);
-    };
-    if (half < count_) {
-      for (Index network = 0; network < shape_.networks(); ++network) multiply(network * count_, half, 0, half);
-      multiply(0, columns, half, count_ - half);
-    } else {
-      multiply(0, columns, 0, count_);
+    partial.topRows(count_).selfadjointView<Eigen::Upper>().rankUpdate(Xq.transpose());
+    if (!shape_.shared) {
+      const ColumnsOf X(analog() + shape_.offset(chunk), rows, count_, stride);
+      auto C = partial.bottomRows(count_);
+      C.topLeftCorner(half, half).noalias() = X.leftCols(half).transpose() * Xq.leftCols(half);
+      C.rightCols(count_ - half).noalias() = X.transpose() * Xq.rightCols(count_ - half);
     }
     const std::lock_guard lock(adding);
     sum_.add(partial.data(), columns);

@@ -78,7 +78,7 @@ Index Tile::bytes(Index inputs, Index block_width, Index tile_width) {
   return tile_width * (inputs * 5 + block_width * 9 + 36);
 }
 
-BlockOperands Tile::operands(Index count, const float* inverse_norm, const float* P) {
+BlockOperands Tile::operands(Index count, const float* inverse_norm, float* P) {
   require(next_input_ + count <= inputs_, "Tile: more inputs than the layer has");
   BlockOperands operands;
   operands.width = count;
@@ -148,7 +148,7 @@ void Tile::store_codes(Index first, Index count) {
   });
 }
 
-void Tile::quantize_next(Index count, const float* G, const float* C, const float* inverse_norm, const float* P) {
+void Tile::quantize_next(Index count, const float* G, const float* C, const float* inverse_norm, float* P) {
   BlockOperands block = operands(count, inverse_norm, P);
   copy_weights(next_input_, count, W_.data());
   block.G = G;
@@ -159,7 +159,7 @@ void Tile::quantize_next(Index count, const float* G, const float* C, const floa
   next_input_ += count;
 }
 
-void Tile::diffuse_next(Index count, const float* T, const float* inverse_norm, const float* V) {
+void Tile::diffuse_next(Index count, const float* T, const float* inverse_norm, float* V) {
   BlockOperands block = operands(count, inverse_norm, V);
   block.G = T;
   block.diffuses = true;
@@ -169,7 +169,7 @@ void Tile::diffuse_next(Index count, const float* T, const float* inverse_norm, 
   next_input_ += count;
 }
 
-Index Tile::refine(Index first, Index count, const float* G, const float* inverse_norm, const float* P,
+Index Tile::refine(Index first, Index count, const float* G, const float* inverse_norm, float* P,
                    const float* noise) {
   require(finished() && first + count <= inputs_, "Tile::refine: a finished tile and inputs that it has");
   require(visit_.rounding == RoundingKind::nearest || visit_.rounding == RoundingKind::stochastic,

@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "gpfq/base/aligned_buffer.hpp"
@@ -21,7 +22,7 @@ struct Block {
   Index width;
   Index neurons;
   int levels;
-  AlignedBuffer<float> G, C, inverse_norm, W, P, Q, step, inverse_spacing;
+  AlignedBuffer<float> G, C, inverse_norm, W, P, Q, E, step, inverse_spacing;
   AlignedBuffer<std::uint8_t> codes;
   AlignedBuffer<std::int32_t> saturated;
 
@@ -35,6 +36,7 @@ struct Block {
         W(b * n),
         P(b * n),
         Q(b * n),
+        E(b * n),
         step(n),
         inverse_spacing(n),
         codes(b * n),
@@ -54,7 +56,9 @@ struct Block {
     for (Index t = 0; t < width; ++t) inverse_norm[t] = G[t * width + t] > 0 ? 1.0F / G[t * width + t] : 0.0F;
   }
 
-  void run() {
+  void run(bool diffuses = false) {
+    AlignedBuffer<float> overwritten(P.size());
+    std::copy_n(P.data(), P.size(), overwritten.data());
     BlockOperands operands;
     operands.width = width;
     operands.neurons = neurons;
@@ -62,7 +66,9 @@ struct Block {
     operands.C = C.data();
     operands.inverse_norm = inverse_norm.data();
     operands.W = W.data();
-    operands.P = P.data();
+    operands.P = overwritten.data();
+    operands.diffuses = diffuses;
+    operands.E = E.data();
     operands.step = step.data();
     operands.inverse_spacing = inverse_spacing.data();
     operands.levels = levels;
@@ -143,7 +149,7 @@ TEST(BlockKernel, AgreesWithAPlainLoopInDouble) {
   std::mt19937 generator(31);
   Index saturated = 0;
   for (const int levels : {2, 3, 4, 15, 16, 256}) {
-    for (const Index width : {1, 5, 33}) {
+    for (const Index width : {Index{1}, Index{5}, Index{33}, 2 * kernel_strip + 9}) {
       Block block = random_block(width, 2 * kernel_lanes, levels, generator);
       block.run();
       for (Index j = 0; j < block.neurons; ++j) {
@@ -171,6 +177,85 @@ TEST(BlockKernel, AgreesWithAPlainLoopInDouble) {
     }
   }
   EXPECT_GT(saturated, 0) << "the data must reach beyond the last level";
+}
+
+/// c_t = P_t − Σ_{s<t} G_ts d_s in double, and the sum of magnitudes.
+std::pair<double, double> difference_sum(const Block& block, const AlignedBuffer<float>& D, Index t, Index j) {
+  double c = block.P[t * block.neurons + j];
+  double scale = std::abs(c);
+  for (Index s = 0; s < t; ++s) {
+    const double term = static_cast<double>(block.G[t * block.width + s]) * D[s * block.neurons + j];
+    c -= term;
+    scale += std::abs(term);
+  }
+  return {c, scale};
+}
+
+TEST(BlockKernel, ErrorDiffusionGoesOnThroughAllStrips) {
+  std::mt19937 generator(32);
+  const Index width = 2 * kernel_strip + 9;
+  Block block = random_block(width, 3 * kernel_lanes, 7, generator);
+  for (Index t = 0; t < width; ++t)
+    for (Index s = 0; s <= t; ++s) block.G[t * width + s] = s == t ? 1.0F : 0.01F * block.G[t * width + s];
+  block.set_norms();
+  block.run(true);
+  for (Index j = 0; j < block.neurons; ++j) {
+    const Alphabet alphabet(7, block.step[j]);
+    for (Index t = 0; t < width; ++t) {
+      const Index at = t * block.neurons + j;
+      const auto [c, scale] = difference_sum(block, block.E, t, j);
+      const double tolerance = static_cast<double>(2 * width + 20) * 0x1p-24 * scale;
+      EXPECT_NEAR(block.E[at] + block.Q[at], c, tolerance) << "input " << t;
+      EXPECT_LE(std::abs(c - block.Q[at]), std::abs(c - alphabet.value(alphabet.nearest(c))) + 2 * tolerance) << "input " << t;
+    }
+  }
+}
+
+TEST(BlockKernel, RefiningGoesOnThroughAllStrips) {
+  std::mt19937 generator(33);
+  const Index width = 2 * kernel_strip + 9;
+  Block block = random_block(width, 3 * kernel_lanes, 7, generator);
+  block.run();
+  AlignedBuffer<float> old(block.Q.size());
+  std::copy_n(block.Q.data(), old.size(), old.data());
+  AlignedBuffer<float> P(block.P.size());
+  std::copy_n(block.P.data(), P.size(), P.data());
+  AlignedBuffer<float> D(P.size());
+  AlignedBuffer<float> noise(block.neurons);
+  AlignedBuffer<double> gain(block.neurons);
+  RefineOperands operands;
+  operands.width = width;
+  operands.neurons = block.neurons;
+  operands.G = block.G.data();
+  operands.inverse_norm = block.inverse_norm.data();
+  operands.P = P.data();
+  operands.step = block.step.data();
+  operands.inverse_spacing = block.inverse_spacing.data();
+  operands.noise = noise.data();
+  operands.levels = 7;
+  operands.Q = block.Q.data();
+  operands.codes = block.codes.data();
+  operands.D = D.data();
+  operands.gain = gain.data();
+  EXPECT_GT(refine_block(operands), width);
+  for (Index j = 0; j < block.neurons; ++j) {
+    const Alphabet alphabet(7, block.step[j]);
+    for (Index t = 0; t < width; ++t) {
+      const Index at = t * block.neurons + j;
+      EXPECT_EQ(block.Q[at], alphabet.value(block.codes[at]));
+      EXPECT_NEAR(D[at], block.Q[at] - old[at], 1e-6);
+      if (block.inverse_norm[t] == 0) continue;
+      const auto [c, scale] = difference_sum(block, D, t, j);
+      const double norm = block.G[t * width + t];
+      const double z = old[at] + c / norm;
+      const double best = alphabet.value(alphabet.nearest(z));
+      // What a change is worth, from the double-precision sum; a small gain may be left alone.
+      const auto worth = [&](double value) { return (value - old[at]) * (2 * c - (value - old[at]) * norm); };
+      const double slack = (0x1p-8 * norm * std::abs(best - old[at]) + static_cast<double>(4 * width) * 0x1p-23 * scale) *
+                           std::abs(best - old[at]);
+      EXPECT_GE(worth(block.Q[at]), worth(best) - slack - 1e-6 * scale) << "input " << t;
+    }
+  }
 }
 
 TEST(BlockKernel, DeadDirectionTakesTheLevelNearestZero) {

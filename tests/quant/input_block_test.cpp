@@ -40,7 +40,7 @@ TEST(InputBlock, ProductsMatchDouble) {
           ASSERT_EQ(block.count(), count);
           for (Index t = 0; t < count; ++t) {
             const Eigen::VectorXf Xq = data.Xq.col(first + t);
-            for (Index s = 0; s < count; ++s) {
+            for (Index s = 0; s <= t; ++s) {
               const std::string where = fmt::format("samples {}, chunk {}, {}, {}", samples, chunk, first + t, s);
               expect_product(block.G()[t * count + s], Xq, data.Xq.col(first + s), "G, " + where);
               expect_product(block.C()[t * count + s], Xq, data.X.col(first + s), "C, " + where);
@@ -104,7 +104,7 @@ TEST(InputBlock, WideRangesKeepTheirAccuracy) {
   fill_block(data, 0, 6, block);
   block.form_products(1);
   for (Index t = 0; t < 6; ++t) {
-    for (Index s = 0; s < 6; ++s) {
+    for (Index s = 0; s <= t; ++s) {
       expect_product(block.G()[t * 6 + s], data.Xq.col(t), data.Xq.col(s), fmt::format("G {}, {}", t, s));
       expect_product(block.C()[t * 6 + s], data.Xq.col(t), data.X.col(s), fmt::format("C {}, {}", t, s));
     }

@@ -12,6 +12,9 @@ namespace gpfq::quant {
 /// Neurons that the kernel works on at once; tiles are padded to it.
 inline constexpr Index kernel_lanes = 16;
 
+/// Inputs of a block whose sums run in registers; what earlier ones of the block leave behind is a matrix product.
+inline constexpr Index kernel_strip = 64;
+
 /// Operands of quantize_block. Matrices over inputs and neurons are b×n, row-major, packed: the n
 /// neurons of one input are contiguous.
 struct BlockOperands {
@@ -21,7 +24,7 @@ struct BlockOperands {
   const float* C = nullptr;            ///< b×b XqᵀX of this block, row-major, lower triangle read
   const float* inverse_norm = nullptr; ///< b    1/G_tt; 0 for a dead direction
   const float* W = nullptr;            ///< b×n  float weights
-  const float* P = nullptr;            ///< b×n  XqᵀU at block entry
+  float* P = nullptr;                  ///< b×n  XqᵀU at block entry; overwritten
   const float* step = nullptr;         ///< n    step of each neuron's alphabet
   const float* inverse_spacing = nullptr;  ///< n  1/(2·step); 0 where the step is 0
   int levels = 0;                      ///< M
@@ -53,7 +56,7 @@ struct RefineOperands {
   Index neurons = 0;
   const float* G = nullptr;
   const float* inverse_norm = nullptr;
-  const float* P = nullptr;                ///< b×n  XqᵀU at block entry
+  float* P = nullptr;                      ///< b×n  XqᵀU at block entry; overwritten
   const float* step = nullptr;
   const float* inverse_spacing = nullptr;
   const float* noise = nullptr;            ///< n    of P_t in units of ‖Xq_t‖: what rounding may have done to it

@@ -102,14 +102,14 @@ class InputBlock {
   [[nodiscard]] bool is_usable() const;
   /// The first value here that is not, as (sample, input in the block).
   [[nodiscard]] std::optional<std::pair<Index, Index>> find_unusable() const;
-  /// Forms G and C of measured, usable values. Cost: 4·m·b² flops (2 where X = Xq).
+  /// Forms the lower triangles of G and C of measured, usable values. Cost: 2.5·m·b² flops (1 where X = Xq).
   void form_products(Range chunks, int threads, RowReducer& reducer);
   /// Both steps, for rows that are all here.
   void form_products(int threads);
 
   [[nodiscard]] Index count() const { return count_; }
   [[nodiscard]] const PathShape& shape() const { return shape_; }
-  [[nodiscard]] const float* G() const { return G_.data(); }  ///< count×count row-major
+  [[nodiscard]] const float* G() const { return G_.data(); }  ///< count×count row-major, lower triangle
   [[nodiscard]] const float* C() const { return shape_.shared ? G_.data() : C_.data(); }
   [[nodiscard]] const float* inverse_norm() const { return inverse_norm_.data(); }
   [[nodiscard]] double quantized_bound(Index t) const { return bounds_[static_cast<std::size_t>(t)]; }

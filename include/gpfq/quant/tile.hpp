@@ -40,13 +40,13 @@ class Tile {
   [[nodiscard]] std::span<const std::uint8_t> codes() const { return codes_.span().first(real_values()); }
 
   /// Quantizes the next `count` inputs. @param G, C, inverse_norm  as in BlockOperands   @param P  count×n
-  void quantize_next(Index count, const float* G, const float* C, const float* inverse_norm, const float* P);
+  void quantize_next(Index count, const float* G, const float* C, const float* inverse_norm, float* P);
   /// The same by error diffusion. @param T  count×count, lower triangle, diagonal 1   @param V  count×n, target less
   /// what earlier inputs diffused
-  void diffuse_next(Index count, const float* T, const float* inverse_norm, const float* V);
+  void diffuse_next(Index count, const float* T, const float* inverse_norm, float* V);
   /// Visits `count` inputs from `first` on again, as refine_block; the tile is finished, its levels have no shift.
   /// @returns changed weights.
-  Index refine(Index first, Index count, const float* G, const float* inverse_norm, const float* P, const float* noise);
+  Index refine(Index first, Index count, const float* G, const float* inverse_norm, float* P, const float* noise);
   /// Weights (or quantized values) of some inputs as the blocks have them: count×n, the n neurons of an input contiguous.
   void copy_weights(Index first, Index count, float* W) const;
   void copy_values(Index first, Index count, float* Q) const;
@@ -83,7 +83,7 @@ class Tile {
   [[nodiscard]] static Index bytes(Index inputs, Index block_width, Index tile_width);
 
  private:
-  [[nodiscard]] BlockOperands operands(Index count, const float* inverse_norm, const float* P);
+  [[nodiscard]] BlockOperands operands(Index count, const float* inverse_norm, float* P);
   void set_alphabet(Index neuron);
   [[nodiscard]] Index input_at(Index t) const { return visit_.order.empty() ? t : visit_.order[static_cast<std::size_t>(t)]; }
   template <class Value, class Convert, class Result>
