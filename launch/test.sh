@@ -18,9 +18,9 @@ hosts_needs=( # tests labelled hosts: several hosts in network namespaces
   'procps                     procps         procps          pgrep'
 )
 
-# Labels left out: without --with-cluster, and of the pass with sanitizers (many ranks add time, not paths).
+# Labels left out: without --with-cluster, and of the pass with sanitizers (other numbers of ranks add time, not paths).
 cluster_labels='^(slurm|hosts|long|campaign)$'
-unsanitized_labels='^(install|data|slurm|hosts|long|campaign|faults|fuzz_hdf5|bench.*|ranks([3-9]|[1-9][0-9]+))$'
+unsanitized_labels='^(install|data|slurm|hosts|long|campaign|faults|fuzz_hdf5|bench.*|ranks(1|[3-9]|[1-9][0-9]+))$'
 
 build_dir=build
 with_cluster=false
@@ -32,7 +32,7 @@ usage() {
 usage: launch/test.sh [--with-cluster] [--sanitize] [--build-dir DIR] [CTEST_OPTION...]
 
   --with-cluster   also the tests that start Slurm daemons or network namespaces (root), and the long ones
-  --sanitize       only a pass with address and undefined-behaviour sanitizers, up to 2 ranks, in DIR-sanitize
+  --sanitize       only a pass with address and undefined-behaviour sanitizers, on 2 ranks, in DIR-sanitize
   --build-dir DIR  where to build; default: build
 
 Other options go to ctest, for example -R regex; -L or -LE replace the choice of labels made here. With CI=true
