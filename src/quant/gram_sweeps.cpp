@@ -165,11 +165,13 @@ Index GramResidual::sweep(Tile& tile) {
   const Index n = tile.width();
   const Index N = products_.inputs();
   Index changes = 0;
+  AlignedBuffer<float> at_entry(n * products_.panel_width());
   for (Index panel = 0; panel < products_.panel_count(); ++panel) {
     const Index first = panel * products_.panel_width();
     const Index width = products_.width_of(panel);
+    std::copy_n(P_.data() + first * n, width * n, at_entry.data());
     const Index changed = tile.refine(first, width, products_.G(panel), products_.inverse_norm() + first,
-                                      P_.data() + first * n, noise_.data());
+                                      at_entry.data(), noise_.data());
     if (changed == 0) continue;
     changes += changed;
     Packed(P_.data(), n, N).noalias() -= ConstPacked(tile.D(), n, width) * ConstPacked(products_.whole_G(panel), width, N);

@@ -97,22 +97,28 @@ void expect_locally_best(const PathData& data, const Eigen::MatrixXi& codes) {
   }
 }
 
-class Sweeps : public ::testing::TestWithParam<std::tuple<int, bool, bool>> {};
+class Sweeps : public ::testing::TestWithParam<std::tuple<int, bool, bool, bool>> {
+ protected:
+  /// Blocks narrower or wider than what the kernel keeps in registers, a last one that is partial.
+  [[nodiscard]] Index width() const { return std::get<3>(GetParam()) ? kernel_strip + 30 : 7; }
+  [[nodiscard]] Index input_count() const { return std::get<3>(GetParam()) ? 2 * kernel_strip + 19 : inputs; }
+};
 
 TEST_P(Sweeps, NeverRaiseANormAndEndAtALocalMinimum) {
-  const auto [levels, shared, keeps] = GetParam();
-  const PathData data = random_data(300, inputs, neurons, levels, shared, 71);
-  const PathShape shape = path_shape(data, {7, 128, tile_width, 1, keeps});
+  const auto [levels, shared, keeps, wide] = GetParam();
+  const Index N = input_count();
+  const PathData data = random_data(300, input_count(), neurons, levels, shared, 71);
+  const PathShape shape = path_shape(data, {width(), 128, tile_width, 1, keeps});
   PathShape quantized_only = shape;
   quantized_only.shared = true;
   TilePath path(shape, tile_width, data.alphabets);
-  for (Index j = 0; j < neurons; ++j) std::copy_n(data.W.col(j).data(), inputs, path.weights().data() + j * inputs);
+  for (Index j = 0; j < neurons; ++j) std::copy_n(data.W.col(j).data(), N, path.weights().data() + j * N);
   const auto pass = [&](const PathShape& of_blocks, bool is_shared) {
     PathData seen = data;
     seen.shared = is_shared;
     InputBlock block(of_blocks);
-    for (Index first = 0; first < inputs; first += 7) {
-      fill_block(seen, first, std::min<Index>(7, inputs - first), block);
+    for (Index first = 0; first < N; first += width()) {
+      fill_block(seen, first, std::min(width(), N - first), block);
       block.form_products(1);
       path.advance(block);
     }
@@ -123,7 +129,7 @@ TEST_P(Sweeps, NeverRaiseANormAndEndAtALocalMinimum) {
   const double first_norm = norms.sum();
   Index changes = 1;
   int count = 0;
-  for (; changes > 0 && count < 200; ++count) {
+  for (; changes > 0 && count < 2000; ++count) {
     const Eigen::MatrixXi before = codes_of(data, path.codes());
     path.measure_norms();
     path.join_norms(alone);
@@ -152,10 +158,10 @@ TEST_P(Sweeps, NeverRaiseANormAndEndAtALocalMinimum) {
 
 /// After the path, or after error diffusion.
 TEST_P(Sweeps, InGramFormToo) {
-  const auto [levels, shared, diffuses] = GetParam();
-  const PathData data = random_data(300, inputs, neurons, levels, shared, 72);
-  const GramProducts products = make_products(data, 9, true);
-  Tile tile = make_tile(data, 9);
+  const auto [levels, shared, diffuses, wide] = GetParam();
+  const PathData data = random_data(300, input_count(), neurons, levels, shared, 72);
+  const GramProducts products = make_products(data, width() + 2, true);
+  Tile tile = make_tile(data, width() + 2);
   if (diffuses)
     diffuse_by_gram(products, DiffusionFactor(products, 0.01, levels % 2 == 0), tile);
   else
@@ -167,7 +173,7 @@ TEST_P(Sweeps, InGramFormToo) {
     EXPECT_NEAR(residual.relative_norm(j) + constant, norms[j], 1e-5 * constant);
   }
   Index changes = 1;
-  for (int count = 0; changes > 0 && count < 200; ++count) {
+  for (int count = 0; changes > 0 && count < 2000; ++count) {
     changes = residual.sweep(tile);
     const Eigen::VectorXd found = norms_of(data, codes_of(data, tile.codes()));
     for (Index j = 0; j < neurons; ++j) EXPECT_LE(found[j], norms[j]) << "sweep " << count << ", neuron " << j;
@@ -178,7 +184,7 @@ TEST_P(Sweeps, InGramFormToo) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Levels, Sweeps,
-                         ::testing::Combine(::testing::Values(2, 3, 4, 16, 256), ::testing::Bool(), ::testing::Bool()));
+                         ::testing::Combine(::testing::Values(2, 3, 4, 16, 256), ::testing::Bool(), ::testing::Bool(), ::testing::Bool()));
 
 TEST(TilePath, TakesNeuronsOfAnotherPath) {
   for (const bool shared : {true, false}) {

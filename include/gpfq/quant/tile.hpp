@@ -39,12 +39,13 @@ class Tile {
   /// Real neurons × N codes, row-major.
   [[nodiscard]] std::span<const std::uint8_t> codes() const { return codes_.span().first(real_values()); }
 
-  /// Quantizes the next `count` inputs. @param G, C, inverse_norm  as in BlockOperands   @param P  count×n
+  /// Quantizes the next `count` inputs. @param G, C, inverse_norm  as in BlockOperands   @param P  count×n, overwritten
   void quantize_next(Index count, const float* G, const float* C, const float* inverse_norm, float* P);
   /// The same by error diffusion. @param T  count×count, lower triangle, diagonal 1   @param V  count×n, target less
-  /// what earlier inputs diffused
+  /// what earlier inputs diffused; overwritten
   void diffuse_next(Index count, const float* T, const float* inverse_norm, float* V);
-  /// Visits `count` inputs from `first` on again, as refine_block; the tile is finished, its levels have no shift.
+  /// Visits `count` inputs from `first` on again, as refine_block; the tile is finished, its levels have no shift. P is
+  /// overwritten.
   /// @returns changed weights.
   Index refine(Index first, Index count, const float* G, const float* inverse_norm, float* P, const float* noise);
   /// Weights (or quantized values) of some inputs as the blocks have them: count×n, the n neurons of an input contiguous.
