@@ -393,7 +393,7 @@ Index JobPlan::smallest_memory(std::string* reason) const {
     smallest = needed;
     const std::string less =
         layer.diffuses ? "method gpfq with 'quantization.refine' needs no N x N matrix"
-        : layer.orders_by_activation ? "order natural needs no N x N matrix"
+        : layer.orders_by_activation && layer.form == Form::gram ? "order natural needs no N x N matrix"
         : layer.form != Form::gram && layer.is_conv
             ? "a smaller 'quantization.block' or 'quantization.patch_fraction' or fewer samples need less"
         : layer.form != Form::gram ? "a smaller 'quantization.block' or fewer samples need less"

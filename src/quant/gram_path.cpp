@@ -34,7 +34,7 @@ std::vector<int> exponents(std::span<const double> bounds, double factor) {
 // product; and columns of a triangle of G, which is a symmetric product of its own.
 constexpr Index widest_left = 512;
 constexpr Index widest_right = 1024;
-constexpr Index widest_triangle = 512;
+constexpr Index widest_triangle = 256;
 
 /// Cuts a range into pieces of at most `most`, a multiple of `unit` each but for the last.
 std::vector<Range> cut(Range range, Index most, Index unit) {

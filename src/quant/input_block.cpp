@@ -75,8 +75,9 @@ Index InputBlock::value_count(const PathShape& shape) {
 }
 
 Index InputBlock::bytes(const PathShape& shape) {
-  const Index products = shape.block_width * (shape.block_width * shape.networks() + 1);
-  return (value_count(shape) + products) * static_cast<Index>(sizeof(float)) +
+  const Index entries = shape.block_width * shape.block_width * shape.networks();
+  // Of G and C themselves and of a chunk's part of them.
+  return (value_count(shape) + 2 * entries + shape.block_width) * static_cast<Index>(sizeof(float)) +
          FixedPointSum::bytes(shape.block_width, shape.block_width * shape.networks());
 }
 

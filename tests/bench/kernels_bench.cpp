@@ -211,7 +211,7 @@ void dense(benchmark::State& state) {
 }
 
 BENCHMARK(block_kernel)->Arg(32)->Arg(64)->Arg(128)->Arg(256);
-BENCHMARK(block_products)->Arg(32)->Arg(64)->Arg(128);
+BENCHMARK(block_products)->Arg(32)->Arg(64)->Arg(128)->Arg(256);
 BENCHMARK(residual_path)->ArgsProduct({{32, 64, 128}, {0, 1}});
 BENCHMARK(gram_products)->Arg(256)->Arg(1024);
 BENCHMARK(patch_extraction)->Arg(64)->Arg(576);

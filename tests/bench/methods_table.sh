@@ -12,7 +12,7 @@ results=$3
 ranks=${RANKS:-1}
 networks=${4:-"mnist_mlp resnet20 cifar10_cnn cifar10_cnn_decay"}
 levels=${5:-"3 4 7 8 15 16"}
-methods=${6:-"paper msq search search+4 search+b default optq qronos qronos+4,b spfq soft hard order"}
+methods=${6:-"paper msq search default optq qronos qronos+4,b spfq soft hard order"}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 touch "$results"

@@ -149,7 +149,7 @@ TEST(BlockKernel, AgreesWithAPlainLoopInDouble) {
   std::mt19937 generator(31);
   Index saturated = 0;
   for (const int levels : {2, 3, 4, 15, 16, 256}) {
-    for (const Index width : {Index{1}, Index{5}, Index{33}, 2 * kernel_strip + 9}) {
+    for (const Index width : {Index{1}, Index{5}, Index{33}, 2 * kernel_strip + 9, 4 * kernel_strip}) {
       Block block = random_block(width, 2 * kernel_lanes, levels, generator);
       block.run();
       for (Index j = 0; j < block.neurons; ++j) {

@@ -216,25 +216,34 @@ TEST(TilePath, TakesNeuronsOfAnotherPath) {
   }
 }
 
-TEST(GramProducts, WholeOnesAreBothTriangles) {
-  for (const bool shared : {true, false}) {
-    const PathData data = random_data(100, 23, 2, 3, shared, 74);
-    const GramProducts products = make_products(data, 7, true);
-    const Eigen::MatrixXd G = data.Xq.cast<double>().transpose() * data.Xq.cast<double>();
-    const Eigen::MatrixXd C = data.Xq.cast<double>().transpose() * data.X.cast<double>();
-    for (Index t = 0; t < 23; ++t)
-      for (Index s = 0; s < 23; ++s) {
-        const Index panel = s / 7;
-        const Index at = t * products.width_of(panel) + s - panel * 7;
-        EXPECT_NEAR(products.whole_G(panel)[at], G(t, s), 1e-4 * G.maxCoeff());
-        EXPECT_NEAR(products.whole_C(panel)[at], C(t, s), 1e-4 * C.maxCoeff());
-      }
-    for (Index t = 0; t < 23; ++t)
-      EXPECT_NEAR(products.column_sums()[static_cast<std::size_t>(t)], data.Xq.col(t).cast<double>().sum(), 1e-3);
+/// The N×N matrix of which panels hold the rows from 0 on, or from their first column on: what is above stays as in `expected`.
+Eigen::MatrixXd assembled(const GramProducts& products, bool is_G, bool whole, Eigen::MatrixXd expected) {
+  for (Index panel = 0; panel < products.panel_count(); ++panel) {
+    const Index first = panel * products.panel_width();
+    const Index width = products.width_of(panel);
+    const float* values = whole ? (is_G ? products.whole_G(panel) : products.whole_C(panel))
+                                : (is_G ? products.G(panel) : products.C(panel));
+    for (Index t = whole ? 0 : first; t < products.inputs(); ++t)
+      for (Index s = first; s < first + width; ++s)
+        if (whole || s <= t) expected(t, s) = values[(t - (whole ? 0 : first)) * width + s - first];
   }
+  return expected;
 }
 
-/// Inputs in another order are those of a layer whose inputs lie in that order.
+/// The larger ones fall into several triangles and into rectangles of more than one size.
+TEST(GramProducts, AreThoseOfDenseAlgebra) {
+  for (const bool shared : {true, false})
+    for (const bool whole : {true, false})
+      for (const auto& [count, panel] : {std::pair<Index, Index>{23, 7}, {1300, 128}}) {
+        const PathData data = random_data(100, count, 2, 3, shared, 74);
+        const GramProducts products = make_products(data, panel, whole);
+        const Eigen::MatrixXd G = data.Xq.cast<double>().transpose() * data.Xq.cast<double>();
+        const Eigen::MatrixXd C = data.Xq.cast<double>().transpose() * data.X.cast<double>();
+        EXPECT_LE((assembled(products, true, whole, G) - G).cwiseAbs().maxCoeff(), 1e-5 * G.maxCoeff()) << count;
+        EXPECT_LE((assembled(products, false, whole, C) - C).cwiseAbs().maxCoeff(), 1e-5 * G.maxCoeff()) << count;
+      }
+}
+
 TEST(GramProducts, OrderByNormIsThePathOfOrderedInputs) {
   for (const bool shared : {true, false}) {
     PathData data = random_data(200, inputs, neurons, 3, shared, 75);
