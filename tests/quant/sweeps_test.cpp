@@ -245,6 +245,8 @@ TEST(GramProducts, AreThoseOfDenseAlgebra) {
         const Eigen::MatrixXd C = data.Xq.cast<double>().transpose() * data.X.cast<double>();
         EXPECT_LE((assembled(products, true, whole, G) - G).cwiseAbs().maxCoeff(), 1e-5 * G.maxCoeff()) << count;
         EXPECT_LE((assembled(products, false, whole, C) - C).cwiseAbs().maxCoeff(), 1e-5 * G.maxCoeff()) << count;
+        for (Index t = 0; t < count; ++t)
+          EXPECT_NEAR(products.column_sums()[static_cast<std::size_t>(t)], data.Xq.col(t).cast<double>().sum(), 1e-3);
       }
 }
 
