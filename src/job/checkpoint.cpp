@@ -118,12 +118,12 @@ Checkpoint unpack_checkpoint(const std::string& bytes, const std::string& where)
   }
 }
 
-void write_checkpoint(const std::filesystem::path& output, const Checkpoint& checkpoint) {
+void write_manifest(const std::filesystem::path& output, const std::string& bytes) {
   std::error_code code;
   std::filesystem::create_directories(checkpoint_folder(output), code);
   if (code) throw_output("cannot make {}: {}", checkpoint_folder(output).string(), code.message());
   sync_folder(output);  // the result's name and the folder's
-  write_file_atomically(manifest_of(output), pack_checkpoint(checkpoint));
+  write_file_atomically(manifest_of(output), bytes);
 }
 
 Checkpoint read_checkpoint(const std::filesystem::path& manifest) {

@@ -28,13 +28,12 @@ struct TensorRecord {
   int network = 0;   ///< a store::Network
   bool is_whole = false;  ///< written by all; else it grows, and finished tiles' outputs vouch for their parts
   store::FileFrame frame;
-  std::vector<std::string> slabs;  ///< digests of the values, where whole
-  std::vector<double> bounds;      ///< max|x| per channel, where whole
-  std::string digest;              ///< activations_sha256, where whole
+  std::vector<double> bounds;  ///< max|x| per channel, where whole
+  std::string digest;          ///< activations_sha256, where whole
 
   template <class Archive>
   void serialize(Archive& archive, unsigned /*version*/) {
-    archive& node& network& is_whole& frame& slabs& bounds& digest;
+    archive& node& network& is_whole& frame& bounds& digest;
   }
 };
 
@@ -183,7 +182,7 @@ struct Checkpoint {
 void add_runs(const std::vector<std::map<Index, Index>>& ranks, std::map<Index, Index>& done);
 
 /// Version of these structures; another one is refused.
-inline constexpr int checkpoint_version = 4;
+inline constexpr int checkpoint_version = 5;
 
 [[nodiscard]] std::filesystem::path checkpoint_folder(const std::filesystem::path& output);
 [[nodiscard]] std::filesystem::path manifest_of(const std::filesystem::path& output);
@@ -193,8 +192,8 @@ inline constexpr int checkpoint_version = 4;
 /// @throws Error (input) naming `where` and what is wrong. The archive is opened only when its digest is right.
 [[nodiscard]] Checkpoint unpack_checkpoint(const std::string& bytes, const std::string& where);
 
-/// Written beside, flushed, renamed. @throws Error (input)
-void write_checkpoint(const std::filesystem::path& output, const Checkpoint& checkpoint);
+/// A packed checkpoint becomes the manifest of `output`: written beside, flushed, renamed. @throws Error (output)
+void write_manifest(const std::filesystem::path& output, const std::string& bytes);
 /// @throws Error (input) as unpack_checkpoint()
 [[nodiscard]] Checkpoint read_checkpoint(const std::filesystem::path& manifest);
 

@@ -26,23 +26,51 @@ bool Checkpointer::is_due(double share) const {
 }
 
 void Checkpointer::save() {
+  save_behind({});
+  settle();
+}
+
+void Checkpointer::save_behind(std::vector<std::filesystem::path> files) {
+  settle();
   if (earlier_seconds_ < 0) earlier_seconds_ = state_.seconds;
   comm_.agree([&] {
     if (!comm_.is_root()) return;
     state_.ranks = comm_.size();
     state_.seconds = earlier_seconds_ + since_start_.seconds();
     state_.time = static_cast<std::int64_t>(std::time(nullptr));
-    write_checkpoint(output_, state_);
-    remove_unnamed();
+    on_disk_ = std::async(std::launch::async, [this, files = std::move(files), bytes = pack_checkpoint(state_)] {
+      for (const std::filesystem::path& file : files) sync_file(file);
+      write_manifest(output_, bytes);
+    });
   });
-  for (const std::function<void()>& action : std::exchange(later_, {})) action();
+  is_pending_ = true;
+  after_pending_ = std::exchange(later_, {});
   last_save_ = since_start_.seconds();
-  seconds_ += last_save_ - began_;
-  if (listener_) listener_(last_save_ - began_);
+  pending_seconds_ = last_save_ - began_;
 }
 
-void Checkpointer::stop_if_asked() const {
+void Checkpointer::settle() {
+  if (!is_pending_) return;
+  is_pending_ = false;
+  const Stopwatch waiting;
+  comm_.agree([&] {
+    if (!comm_.is_root()) return;
+    on_disk_.get();
+    remove_unnamed();
+  });
+  for (const std::function<void()>& action : std::exchange(after_pending_, {})) action();
+  const double seconds = pending_seconds_ + waiting.seconds();
+  seconds_ += seconds;
+  if (listener_) listener_(seconds);
+}
+
+void Checkpointer::wait() const {
+  if (on_disk_.valid()) on_disk_.wait();
+}
+
+void Checkpointer::stop_if_asked() {
   if (!stop_) return;
+  settle();
   comm_.agree([&] {  // one message, and an end that no rank is killed for
     throw Error(ErrorKind::stopped, fmt::format("stopped on request with a checkpoint in {}: start again with --resume",
                                                 checkpoint_folder(output_).string()));

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <future>
 #include <string>
 #include <vector>
 
@@ -27,8 +28,17 @@ class Checkpointer {
   [[nodiscard]] bool is_due(double share = 1) const;
   /// Writes the manifest, then removes state files that it no longer names and does what was put off. Collective.
   void save();
-  /// Throws Error (stopped) on all ranks when a stop was asked for at the last is_due(). To be called after save(). Collective.
-  void stop_if_asked() const;
+  /// The same, behind the work that follows: on root a thread of its own puts `files`, which the manifest vouches for, and
+  /// then the manifest on disk, until settle(). Nobody writes to these files before. Collective.
+  void save_behind(std::vector<std::filesystem::path> files);
+  /// Waits for what save_behind() began, then does what was put off until then. Collective.
+  /// @throws Error (output) on all ranks when it could not be written
+  void settle();
+  /// Waits for the thread alone: before files are removed in the wake of an error.
+  void wait() const;
+  /// Throws Error (stopped) on all ranks when a stop was asked for at the last is_due(). To be called after save() or
+  /// save_behind(). Collective.
+  void stop_if_asked();
   /// Puts something off until the next manifest is on disk. All ranks alike: it may be collective.
   void after_save(std::function<void()> action) { later_.push_back(std::move(action)); }
 
@@ -41,7 +51,7 @@ class Checkpointer {
   void remove_all() const;
 
   [[nodiscard]] double seconds() const { return seconds_; }
-  /// Called on every rank after a checkpoint, with the seconds that it took.
+  /// Called on every rank when a checkpoint is on disk, with the seconds that the work waited for it.
   void on_save(std::function<void(double)> listener) { listener_ = std::move(listener); }
 
  private:
@@ -54,10 +64,14 @@ class Checkpointer {
   Stopwatch since_start_;
   double last_save_ = 0;
   double earlier_seconds_ = -1;  ///< of the runs before this one
-  double seconds_ = 0;           ///< spent on saving
+  double seconds_ = 0;           ///< that the work waited
   mutable bool stop_ = false;
   mutable double began_ = 0;  ///< with the last is_due(), which comes before whatever is saved
   std::vector<std::function<void()>> later_;
+  bool is_pending_ = false;      ///< between save_behind() and settle()
+  double pending_seconds_ = 0;   ///< that save_behind() itself took
+  std::vector<std::function<void()>> after_pending_;
+  std::future<void> on_disk_;    ///< on root, while pending
   std::function<void(double)> listener_;
 };
 

@@ -14,7 +14,20 @@ namespace {
 
 constexpr std::array networks{store::Network::analog, store::Network::quantized};
 
+Range rows_of(const LayerPlan& layer, Index chunk) {
+  const Index first = chunk * layer.path.sample_chunk;
+  return {first, std::min(layer.path.samples, first + layer.path.sample_chunk)};
+}
+
 }  // namespace
+
+std::string output_digest(const store::ActivationStore& store, const LayerPlan& layer, int node, store::Network network,
+                          Index tile, Index chunk) {
+  const TileBox box = tile_box(layer, tile);
+  const Range rows = rows_of(layer, chunk);
+  const net::Batch batch = store.read_features(node, network, box.first_neuron, box.neurons, rows.begin, rows.size());
+  return sha256(batch.values.data(), batch.values.size() * static_cast<Index>(sizeof(float)));
+}
 
 OutputCollector::OutputCollector(const net::Graph& graph, const LayerPlan& layer, int last,
                                  const net::Parameters& analog, const net::Parameters& quantized,
@@ -83,17 +96,15 @@ void OutputCollector::flush() {
 
 void OutputCollector::verify(const OutputUnit& unit) const {
   if (last_ <= layer_.node) return;
-  const TileBox box = tile_box(layer_, unit.tile);
-  const Index first = unit.chunk * layer_.path.sample_chunk;
-  const Index rows = std::min(layer_.path.sample_chunk, layer_.path.samples - first);
   for (std::size_t network = 0; network < networks.size(); ++network) {
-    const net::Batch batch = store_.read_features(last_ - 1, networks[network], box.first_neuron, box.neurons, first, rows);
-    const std::string found = sha256(batch.values.data(), batch.values.size() * static_cast<Index>(sizeof(float)));
-    if (found != unit.digests[network])
-      throw_input("stored activations of '{}' are damaged: features {} to {} of samples {} to {} have SHA-256 {:.12}, "
-                  "the checkpoint expects {:.12}",
-                  graph_.node(last_ - 1).name, box.first_neuron, box.first_neuron + box.neurons - 1, first,
-                  first + rows - 1, found, unit.digests[network]);
+    const std::string found = output_digest(store_, layer_, last_ - 1, networks[network], unit.tile, unit.chunk);
+    if (found == unit.digests[network]) continue;
+    const TileBox box = tile_box(layer_, unit.tile);
+    const Range rows = rows_of(layer_, unit.chunk);
+    throw_input("stored activations of '{}' are damaged: features {} to {} of samples {} to {} have SHA-256 {:.12}, "
+                "the checkpoint expects {:.12}",
+                graph_.node(last_ - 1).name, box.first_neuron, box.first_neuron + box.neurons - 1, rows.begin,
+                rows.end - 1, found, unit.digests[network]);
   }
 }
 

@@ -32,6 +32,10 @@ struct OutputUnit {
   }
 };
 
+/// Digest of what is stored of one tile's outputs over one chunk of rows, as an OutputUnit has it.
+[[nodiscard]] std::string output_digest(const store::ActivationStore& store, const LayerPlan& layer, int node,
+                                        store::Network network, Index tile, Index chunk);
+
 class OutputCollector {
  public:
   /// @param last  one past the last node of the chain behind the layer, whose values are stored in both networks; or

@@ -73,11 +73,11 @@ void Propagation::restore() {
     const auto network = static_cast<Network>(record.network);
     const net::Node& node = graph_.node(record.node);
     store_.reopen(record.node, network, node.name, node.shape, plan_.samples, record.frame);
-    const std::vector<std::string> slabs = store_.slab_digests(record.node, network);
+    const std::string digest = stored_digest({record.node, network});
     comm_.agree([&] {
-      if (comm_.is_root() && slabs != record.slabs)
-        throw_input("stored activations of '{}' ({} network) are damaged: their digests are not the checkpoint's", node.name,
-                    network == Network::analog ? "analog" : "quantized");
+      if (comm_.is_root() && digest != record.digest)
+        throw_input("stored activations of '{}' ({} network) are damaged: their SHA-256 is {:.12}, the checkpoint expects {:.12}",
+                    node.name, network == Network::analog ? "analog" : "quantized", digest, record.digest);
     });
     bounds_[{record.node, network}] = record.bounds;
     digests_[{record.node, network}] = record.digest;
@@ -85,7 +85,8 @@ void Propagation::restore() {
   }
 }
 
-void Propagation::record() const {
+std::vector<std::filesystem::path> Propagation::record() const {
+  std::vector<std::filesystem::path> files;
   std::vector<TensorRecord>& known = checkpointer_.state().tensors;
   std::vector<TensorRecord> records;
   for (const auto& [node, network] : whole_) {
@@ -101,7 +102,6 @@ void Propagation::record() const {
     record.node = node;
     record.network = static_cast<int>(network);
     record.is_whole = true;
-    record.slabs = store_.slab_digests(node, network);
     comm_.agree([&, at = node, which = network] {
       if (!comm_.is_root()) return;
       record.frame = store_.frame(at, which);
@@ -109,8 +109,10 @@ void Propagation::record() const {
       record.digest = digests_.at({at, which});
     });
     records.push_back(std::move(record));
+    files.push_back(store_.path(node, network));
   }
   known = std::move(records);
+  return files;
 }
 
 void Propagation::start(const Samples& samples, int cut) {
@@ -128,12 +130,7 @@ void Propagation::load_inputs(const LayerPlan& layer, const InputReader& read) {
   std::vector<Tensor> tensors;
   for (const Network network : networks_of(node)) tensors.emplace_back(node, network);
   for (const auto& [at, network] : tensors) grow(at, network);
-  const Units units{layer.inputs, shares.unit, "inputs", [&](const Tensor& tensor, Range inputs) {
-                      AlignedBuffer<float> values(inputs.size() * plan_.samples);
-                      store_.read_inputs(tensor.first, tensor.second, inputs.begin, inputs.size(), 0, plan_.samples,
-                                         values.data(), plan_.samples);
-                      return digest_of(values.data(), values.size());
-                    }};
+  const Units units = input_units(layer);
   const std::vector<Index> left = restore_units(tensors, units);
   const std::vector<Range> runs = runs_of(share_of(left, comm_.rank(), comm_.size()), shares.inputs / shares.unit);
   const Index rounds = comm_.max(static_cast<Index>(runs.size()));
@@ -263,6 +260,7 @@ void Propagation::write_batch(int node, Network network, Range samples, const ne
 
 /// Runs `wave` over this rank's samples; at a cut >= 0 stores what is live there and drops what was live at `first`.
 void Propagation::store_cut(int first, int cut, const Wave& wave) {
+  checkpointer_.settle();  // what it has put off makes room
   const std::vector<int> live = cut < 0 ? std::vector<int>() : net::live_at(graph_, cut);
   std::vector<Tensor> tensors;
   for (const int node : live) {
@@ -295,11 +293,49 @@ void Propagation::store_cut(int first, int cut, const Wave& wave) {
   if (first > 0) drop_read(first, live);
 }
 
+Propagation::Units Propagation::input_units(const LayerPlan& layer) const {
+  return {layer.inputs, load_shares(layer, config_.memory_per_rank).unit, "inputs",
+          [this](const Tensor& tensor, Range inputs) {
+            AlignedBuffer<float> values(inputs.size() * plan_.samples);
+            store_.read_inputs(tensor.first, tensor.second, inputs.begin, inputs.size(), 0, plan_.samples,
+                               values.data(), plan_.samples);
+            return digest_of(values.data(), values.size());
+          }};
+}
+
 Propagation::Units Propagation::sample_units() const {
   return {plan_.samples, plan_.sample_unit, "samples", [this](const Tensor& tensor, Range samples) {
             const net::Batch batch = store_.read_samples(tensor.first, tensor.second, samples.begin, samples.size());
             return digest_of(batch.values.data(), batch.values.size());
           }};
+}
+
+/// Digest of a stored tensor over the units in which it was written, by all ranks; on root.
+std::string Propagation::stored_digest(const Tensor& tensor) const {
+  const auto maker = std::ranges::find_if(plan_.layers, [&](const LayerPlan& layer) {
+    return layer.path.keeps_outputs && layer.next_cut - 1 == tensor.first;
+  });
+  std::function<std::string(Index unit)> digest;
+  Index count = 0;
+  if (maker != plan_.layers.end()) {
+    const Index chunks = maker->path.chunk_total();
+    count = maker->tile_count() * chunks;
+    digest = [&, layer = &*maker, chunks](Index unit) {
+      return output_digest(store_, *layer, tensor.first, tensor.second, unit / chunks, unit % chunks);
+    };
+  } else {
+    const Units units = config_.has_network() ? sample_units() : input_units(plan_.layers.front());
+    count = ceil_div(units.items, units.size);
+    digest = [&, units](Index unit) { return units.digest(tensor, units.items_of({unit, unit + 1})); };
+  }
+  std::vector<std::string> mine;
+  comm_.agree([&] {
+    const Range share = ShardPlan(count, 1, comm_.size()).pieces_of(comm_.rank());
+    for (Index unit = share.begin; unit < share.end; ++unit) mine.push_back(digest(unit));
+  });
+  std::vector<std::string> all;
+  for (const std::vector<std::string>& part : comm_.gather(mine)) all.insert(all.end(), part.begin(), part.end());
+  return sha256_of_digests(all);
 }
 
 /// What an earlier run has done is compared with its digests, and root's from here on. @returns units left to do
@@ -353,7 +389,7 @@ void Propagation::save_units(const std::vector<Tensor>& tensors) {
 
 /// A tensor that all ranks have written becomes readable; its bounds and its digest are known.
 void Propagation::finish_tensor(int node, Network network) {
-  store_.flush(node, network);
+  store_.publish(node, network);
   comm_.max(bounds_[{node, network}]);
   std::map<Index, std::string> by_unit;
   for (const auto& part : comm_.gather(unit_digests_[{node, network}])) by_unit.insert(part.begin(), part.end());
@@ -379,6 +415,7 @@ std::vector<Network> Propagation::networks_of(int node) const {
 }
 
 std::unique_ptr<OutputCollector> Propagation::collect(const LayerPlan& layer, bool keep) {
+  checkpointer_.settle();  // what it has put off makes room
   if (keep)
     for (const Network network : networks_of(layer.next_cut - 1)) grow(layer.next_cut - 1, network);
   auto outputs = std::make_unique<OutputCollector>(graph_, layer, keep ? layer.next_cut : layer.node, analog_,
@@ -431,7 +468,7 @@ LayerError Propagation::take(const LayerPlan& layer, const OutputCollector& outp
   if (keep) {
     for (const Network network : networks_of(node)) {
       const std::size_t which = network == Network::analog ? 0 : 1;
-      store_.flush(node, network);
+      store_.publish(node, network);
       std::vector<double>& bounds = bounds_[{node, network}];
       bounds = outputs.bounds()[which];
       comm_.max(bounds);

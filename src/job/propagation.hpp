@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -39,8 +40,9 @@ class Propagation {
   /// when their time comes. Collective.
   /// @throws Error (input) naming a file that is missing or damaged
   void restore();
-  /// Brings the checkpoint's list of tensors up to date. Collective.
-  void record() const;
+  /// Brings the checkpoint's list of tensors up to date. Collective. @returns files of those that are new to it, which may
+  /// not be on disk yet
+  [[nodiscard]] std::vector<std::filesystem::path> record() const;
 
   /// True when a tensor stands: start() has been there.
   [[nodiscard]] bool has_started() const { return !whole_.empty(); }
@@ -81,6 +83,8 @@ class Propagation {
     [[nodiscard]] Range items_of(Range units) const { return {units.begin * size, std::min(items, units.end * size)}; }
   };
   [[nodiscard]] Units sample_units() const;
+  [[nodiscard]] Units input_units(const LayerPlan& layer) const;
+  [[nodiscard]] std::string stored_digest(const Tensor& tensor) const;
   [[nodiscard]] std::vector<Index> restore_units(const std::vector<Tensor>& tensors, const Units& units);
   void save_units(const std::vector<Tensor>& tensors);
   void pause_if_due(Index round, const std::vector<Tensor>& tensors);

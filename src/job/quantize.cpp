@@ -70,6 +70,10 @@ class QuantizeJob {
         log_(comm.rank(), options.log_level),
         checkpointer_(comm, session_.config().output, session_.config().checkpoint_seconds) {}
 
+  ~QuantizeJob() { checkpointer_.wait(); }  // before the workspace removes files
+  QuantizeJob(const QuantizeJob&) = delete;
+  QuantizeJob& operator=(const QuantizeJob&) = delete;
+
   std::string run();
 
  private:
@@ -291,10 +295,13 @@ void QuantizeJob::start_activations() {
 /// A checkpoint between two layers, or before the first.
 void QuantizeJob::save() {
   static_cast<void>(checkpointer_.is_due());
-  propagation_->record();
+  std::vector<std::filesystem::path> files = propagation_->record();
   if (comm_.is_root()) checkpointer_.state().scratch_peak_bytes = std::max(
       checkpointer_.state().scratch_peak_bytes, store_->peak_disk_bytes());
-  checkpointer_.save();
+  if (files.empty())
+    checkpointer_.save();
+  else
+    checkpointer_.save_behind(std::move(files));
   checkpointer_.stop_if_asked();
 }
 

@@ -10,8 +10,6 @@
 #include <exception>
 #include <system_error>
 
-#include "gpfq/base/digest.hpp"
-#include "gpfq/base/shard_plan.hpp"
 #include "store/dataset.hpp"
 
 namespace gpfq::store {
@@ -38,7 +36,7 @@ void transpose(const float* from, Index rows, Index columns, float* to) {
 }  // namespace
 
 ActivationStore::ActivationStore(const mpi::Communicator& comm, std::filesystem::path folder, bool keeps)
-    : comm_(comm), folder_(std::move(folder)) {
+    : comm_(comm), folder_(std::move(folder)), is_on_one_node_(comm.node_count() == 1) {
   comm_.agree([&] {
     if (!comm_.is_root()) return;
     std::error_code code;
@@ -102,30 +100,6 @@ FileFrame ActivationStore::frame(int node, Network network) const {
   return take_frame(source.path, {range_of(dataset.id())});
 }
 
-std::vector<std::string> ActivationStore::slab_digests(int node, Network network) const {
-  constexpr Index slab_bytes = Index{8} << 20;
-  const Tensor& source = tensor(node, network);
-  const Shape shape = stored_shape(source.sample_shape, source.samples);
-  const Index row = element_count(shape) / shape.front();
-  const Index rows = std::max<Index>(1, slab_bytes / (row * static_cast<Index>(sizeof(float))));
-  const ShardPlan shard(shape.front(), rows, comm_.size());
-  std::vector<std::string> mine;
-  comm_.agree([&] {
-    const hdf5::Handle dataset = hdf5::open_dataset(source.file.id(), dataset_name, source.path.string());
-    const Range range = shard.items_of(comm_.rank());
-    AlignedBuffer<float> slab(std::min(rows, range.size()) * row);
-    for (Index first = range.begin; first < range.end; first += rows) {
-      const Index count = std::min(rows, range.end - first);
-      read_rows_of(dataset.id(), H5T_NATIVE_FLOAT, shape, first, count, slab.data(), source.path.string(),
-                   independent_transfer().id());
-      mine.push_back(sha256(slab.data(), count * row * static_cast<Index>(sizeof(float))));
-    }
-  });
-  std::vector<std::string> all;
-  for (const std::vector<std::string>& part : comm_.gather(mine)) all.insert(all.end(), part.begin(), part.end());
-  return all;
-}
-
 void ActivationStore::write(int node, Network network, Index first_sample, const net::Batch& batch) {
   const Tensor& target = tensor(node, network);
   const Index size = element_count(target.sample_shape);
@@ -173,9 +147,19 @@ void ActivationStore::write_input_box(const Tensor& target, const Shape& start, 
   bytes_written_ += element_count(count) * static_cast<Index>(sizeof(float));
 }
 
+void ActivationStore::publish(int node, Network network) {
+  if (!is_on_one_node_) return flush(node, network);
+  comm_.barrier();
+  note_disk();
+}
+
 void ActivationStore::flush(int node, Network network) {
   tensors_.at({node, network}).file.flush(comm_);
   comm_.barrier();
+  note_disk();
+}
+
+void ActivationStore::note_disk() {
   if (!comm_.is_root()) return;
   Index disk_bytes = 0;
   for (const auto& [key, stored] : tensors_) {
@@ -254,8 +238,10 @@ void ActivationStore::remove(int node, Network network) {
   const std::filesystem::path path = target.path;
   target.file.close(comm_);
   tensors_.erase({node, network});
+  // Freeing a large file takes a while: each network's is deleted by a rank of its own.
+  const int owner = network == Network::analog ? 0 : 1 % comm_.size();
   std::error_code ignored;
-  if (comm_.is_root()) std::filesystem::remove(path, ignored);
+  if (comm_.rank() == owner) std::filesystem::remove(path, ignored);
 }
 
 }  // namespace gpfq::store

@@ -19,7 +19,7 @@ job::Checkpoint halfway() {
   layer.radius = layer.step = {0.5F, 0.25F, 1.0F};
   layer.analog_sha256 = layer.quantized_sha256 = std::string(64, 'a');
   checkpoint.layers.push_back(layer);
-  checkpoint.tensors.push_back({1, 0, true, frame, {"x", "y"}, {1.0, 2.0}, std::string(64, 'e')});
+  checkpoint.tensors.push_back({1, 0, true, frame, {1.0, 2.0}, std::string(64, 'e')});
   job::TileRecord tile;
   tile.tile = 3;
   tile.file = "state-4.h5";

@@ -34,10 +34,8 @@ class ActivationStore {
   /// @throws Error (input) naming a file that is missing, truncated or damaged.
   void reopen(int node, Network network, const std::string& name, const Shape& sample_shape, Index samples,
               const FileFrame& frame);
-  /// What of a tensor's file must not change while values are written; on root, after flush().
+  /// What of a tensor's file must not change while values are written; on root, after a first flush().
   [[nodiscard]] FileFrame frame(int node, Network network) const;
-  /// Digests of a tensor's values by slabs of its file, in order; on root, after flush(). Collective.
-  [[nodiscard]] std::vector<std::string> slab_digests(int node, Network network) const;
   /// Writes samples first .. first+batch.samples−1; ranks without samples pass an empty batch. Collective.
   void write(int node, Network network, Index first_sample, const net::Batch& batch);
   /// Writes some inputs (features) of a vector tensor for some samples: `batch` holds samples × inputs. Independent.
@@ -45,8 +43,12 @@ class ActivationStore {
   /// Writes inputs first .. first+count−1 of a vector tensor for all samples: `values` holds count × samples.
   /// Independent.
   void write_whole_inputs(int node, Network network, Index first_input, Index count, const float* values);
-  /// Makes the written tensor readable by all ranks. Collective.
+  /// Makes what was written readable by all ranks: at once where they share one node's file cache, else by flush().
+  /// Collective.
+  void publish(int node, Network network);
+  /// The same, with what was written on disk. Collective.
   void flush(int node, Network network);
+  [[nodiscard]] const std::filesystem::path& path(int node, Network network) const { return tensor(node, network).path; }
   /// Inputs first .. first+count−1 of a vector tensor for some samples, input t at out + t·stride; the rest of
   /// each stride is zeroed. Independent.
   void read_inputs(int node, Network network, Index first_input, Index count, Index first_sample, Index samples,
@@ -64,7 +66,7 @@ class ActivationStore {
 
   [[nodiscard]] Index bytes_read() const { return bytes_read_; }
   [[nodiscard]] Index bytes_written() const { return bytes_written_; }
-  /// Most that the files have taken together so far, as root saw them after each flush(); 0 on other ranks.
+  /// Most that the files have taken together so far, as root saw them after each publish(); 0 on other ranks.
   [[nodiscard]] Index peak_disk_bytes() const { return peak_disk_bytes_; }
 
  private:
@@ -79,11 +81,13 @@ class ActivationStore {
   [[nodiscard]] Tensor describe(int node, Network network, const std::string& name, const Shape& sample_shape,
                                 Index samples) const;
   [[nodiscard]] const Tensor& tensor(int node, Network network) const;
+  void note_disk();
   void write_input_box(const Tensor& target, const Shape& start, const Shape& count, const float* values);
   [[nodiscard]] static bool is_input_major(const Tensor& tensor) { return tensor.sample_shape.size() == 1; }
 
   const mpi::Communicator& comm_;
   std::filesystem::path folder_;
+  bool is_on_one_node_;
   std::map<Key, Tensor> tensors_;
   mutable Index bytes_read_ = 0;
   Index bytes_written_ = 0;
