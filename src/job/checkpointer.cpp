@@ -31,7 +31,9 @@ void Checkpointer::save() {
 }
 
 void Checkpointer::save_behind(std::vector<std::filesystem::path> files) {
-  settle();
+  const Stopwatch waiting;
+  settle();  // counts its own time
+  began_ += waiting.seconds();
   if (earlier_seconds_ < 0) earlier_seconds_ = state_.seconds;
   comm_.agree([&] {
     if (!comm_.is_root()) return;
@@ -47,6 +49,7 @@ void Checkpointer::save_behind(std::vector<std::filesystem::path> files) {
   after_pending_ = std::exchange(later_, {});
   last_save_ = since_start_.seconds();
   pending_seconds_ = last_save_ - began_;
+  if (std::exchange(is_first_, false)) settle();
 }
 
 void Checkpointer::settle() {

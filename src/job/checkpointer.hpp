@@ -29,7 +29,8 @@ class Checkpointer {
   /// Writes the manifest, then removes state files that it no longer names and does what was put off. Collective.
   void save();
   /// The same, behind the work that follows: on root a thread of its own puts `files`, which the manifest vouches for, and
-  /// then the manifest on disk, until settle(). Nobody writes to these files before. Collective.
+  /// then the manifest on disk, until settle(). Nobody writes to these files before. A process's first one is waited for:
+  /// from then on a run is worth keeping. Collective.
   void save_behind(std::vector<std::filesystem::path> files);
   /// Waits for what save_behind() began, then does what was put off until then. Collective.
   /// @throws Error (output) on all ranks when it could not be written
@@ -68,6 +69,7 @@ class Checkpointer {
   mutable bool stop_ = false;
   mutable double began_ = 0;  ///< with the last is_due(), which comes before whatever is saved
   std::vector<std::function<void()>> later_;
+  bool is_first_ = true;
   bool is_pending_ = false;      ///< between save_behind() and settle()
   double pending_seconds_ = 0;   ///< that save_behind() itself took
   std::vector<std::function<void()>> after_pending_;

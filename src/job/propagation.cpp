@@ -237,25 +237,21 @@ void Propagation::measure(Range samples, const net::Batch& analog, const net::Ba
   }
 }
 
-void Propagation::write_batch(int node, Network network, Range samples, const net::Batch* batch) {
+void Propagation::write_batch(int node, Network network, Range samples, const net::Batch& batch) {
   std::map<Index, std::string>& digests = unit_digests_[{node, network}];
-  const net::Batch nothing;
-  comm_.agree([&] {
-    if (batch == nullptr) return;
-    check_finite(graph_, node, samples, *batch);
-    const Index size = batch->sample_size();
-    raise_bounds(*batch, bounds_[{node, network}]);
-    const Index units = ceil_div(batch->samples, plan_.sample_unit);
-    std::vector<std::string> of_units(static_cast<std::size_t>(units));
-    parallel_for(units, config_.threads, [&](Index unit) {
-      const Index begin = unit * plan_.sample_unit;
-      const Index count = std::min(plan_.sample_unit, batch->samples - begin);
-      of_units[static_cast<std::size_t>(unit)] = digest_of(batch->values.data() + begin * size, count * size);
-    });
-    for (Index unit = 0; unit < units; ++unit)
-      digests[samples.begin / plan_.sample_unit + unit] = std::move(of_units[static_cast<std::size_t>(unit)]);
+  check_finite(graph_, node, samples, batch);
+  const Index size = batch.sample_size();
+  raise_bounds(batch, bounds_[{node, network}]);
+  const Index units = ceil_div(batch.samples, plan_.sample_unit);
+  std::vector<std::string> of_units(static_cast<std::size_t>(units));
+  parallel_for(units, config_.threads, [&](Index unit) {
+    const Index begin = unit * plan_.sample_unit;
+    const Index count = std::min(plan_.sample_unit, batch.samples - begin);
+    of_units[static_cast<std::size_t>(unit)] = digest_of(batch.values.data() + begin * size, count * size);
   });
-  store_.write(node, network, samples.begin, batch == nullptr ? nothing : *batch);
+  for (Index unit = 0; unit < units; ++unit)
+    digests[samples.begin / plan_.sample_unit + unit] = std::move(of_units[static_cast<std::size_t>(unit)]);
+  store_.write(node, network, samples.begin, batch);
 }
 
 /// Runs `wave` over this rank's samples; at a cut >= 0 stores what is live there and drops what was live at `first`.
@@ -276,18 +272,16 @@ void Propagation::store_cut(int first, int cut, const Wave& wave) {
   const Index rounds = comm_.max(static_cast<Index>(runs.size()));
   for (Index round = 0; round < rounds; ++round) {
     pause_if_due(round, tensors);
-    Range samples;
-    if (round < static_cast<Index>(runs.size())) samples = sample_units().items_of(runs[static_cast<std::size_t>(round)]);
-    net::LiveBatches analog;
-    net::LiveBatches quantized;
-    options_.first_sample = samples.begin;
     comm_.agree([&] {
-      if (!samples.empty()) wave(samples, analog, quantized);
+      if (round >= static_cast<Index>(runs.size())) return;
+      const Range samples = sample_units().items_of(runs[static_cast<std::size_t>(round)]);
+      net::LiveBatches analog;
+      net::LiveBatches quantized;
+      options_.first_sample = samples.begin;
+      wave(samples, analog, quantized);
+      for (const auto& [node, network] : tensors)
+        write_batch(node, network, samples, (network == Network::analog ? analog : quantized).at(node));
     });
-    for (const auto& [node, network] : tensors) {
-      net::LiveBatches& batches = network == Network::analog ? analog : quantized;
-      write_batch(node, network, samples, samples.empty() ? nullptr : &batches.at(node));
-    }
   }
   for (const auto& [node, network] : tensors) finish_tensor(node, network);
   if (first > 0) drop_read(first, live);

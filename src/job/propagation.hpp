@@ -95,7 +95,7 @@ class Propagation {
   void measure_inputs(Range inputs, Index unit, const float* values, std::vector<double>& bounds,
                       std::map<Index, std::string>& digests) const;
   void finish_tensor(int node, store::Network network);
-  void write_batch(int node, store::Network network, Range samples, const net::Batch* batch);
+  void write_batch(int node, store::Network network, Range samples, const net::Batch& batch);
 
   const mpi::Communicator& comm_;
   const net::Graph& graph_;

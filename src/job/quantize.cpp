@@ -564,6 +564,7 @@ void QuantizeJob::evaluate_networks() {
 
 std::string QuantizeJob::finish() {
   const Config& config = session_.config();
+  checkpointer_.settle();
   propagation_.reset();
   report_.scratch_peak_bytes += std::max(checkpointer_.state().scratch_peak_bytes, store_->peak_disk_bytes());
   store_.reset();

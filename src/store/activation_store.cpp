@@ -108,18 +108,15 @@ void ActivationStore::write(int node, Network network, Index first_sample, const
   start[is_input_major(target) ? 1 : 0] = first_sample;
   AlignedBuffer<float> transposed;
   const float* data = batch.values.data();
-  if (is_input_major(target) && batch.samples > 0) {
+  if (is_input_major(target)) {
     transposed = AlignedBuffer<float>(batch.samples * size);
     transpose(data, batch.samples, size, transposed.data());
     data = transposed.data();
   }
-  comm_.agree([&] {
-    if (batch.samples == 0) return;
-    const hdf5::Handle dataset = hdf5::open_dataset(target.file.id(), dataset_name, target.path.string());
-    hdf5::write_box(dataset.id(), H5T_NATIVE_FLOAT, start, count, data,
-                    fmt::format("activations of '{}' in {}", target.name, target.path.string()),
-                    independent_transfer().id());
-  });
+  const hdf5::Handle dataset = hdf5::open_dataset(target.file.id(), dataset_name, target.path.string());
+  hdf5::write_box(dataset.id(), H5T_NATIVE_FLOAT, start, count, data,
+                  fmt::format("activations of '{}' in {}", target.name, target.path.string()),
+                  independent_transfer().id());
   bytes_written_ += batch.samples * size * static_cast<Index>(sizeof(float));
 }
 

@@ -56,16 +56,11 @@ std::ostream& operator<<(std::ostream& out, const Case& test_case) {
 
 class StoredTensor : public testing::TestWithParam<Case> {};
 
-void write_in_rounds(ActivationStore& store, int node, Network network, const Case& test_case, Index chunk, int salt) {
+void write_share(ActivationStore& store, int node, Network network, const Case& test_case, Index chunk, int salt) {
   const mpi::Communicator& comm = world();
-  const ShardPlan plan(test_case.samples, chunk, comm.size());
-  const Range mine = plan.items_of(comm.rank());
-  for (Index round = 0; round < plan.most_pieces(); ++round) {
-    const Index begin = std::min(mine.end, mine.begin + round * chunk);
-    const Range samples{begin, std::min(mine.end, begin + chunk)};
-    store.write(node, network, samples.begin,
-                samples.empty() ? net::Batch() : make_batch(samples, test_case.shape, salt));
-  }
+  const Range mine = ShardPlan(test_case.samples, chunk, comm.size()).items_of(comm.rank());
+  for (Index begin = mine.begin; begin < mine.end; begin += chunk)
+    store.write(node, network, begin, make_batch({begin, std::min(mine.end, begin + chunk)}, test_case.shape, salt));
 }
 
 TEST_P(StoredTensor, ComesBackByInputsAndBySamples) {
@@ -76,8 +71,8 @@ TEST_P(StoredTensor, ComesBackByInputsAndBySamples) {
   const std::vector<std::pair<Network, int>> networks{{Network::analog, 1}, {Network::quantized, 2}};
   for (const auto& [network, salt] : networks) {
     store.create(3, network, "layer", test_case.shape, test_case.samples);
-    write_in_rounds(store, 3, network, test_case, 5, salt);
-    store.flush(3, network);
+    write_share(store, 3, network, test_case, 5, salt);
+    store.publish(3, network);
   }
   const Index size = element_count(test_case.shape);
   for (const auto& [network, salt] : networks) {
@@ -123,7 +118,7 @@ TEST(ActivationStore, FewerSamplesThanRanksLeavesSomeEmpty) {
   store.create(0, Network::analog, "x", {4}, 2);
   // The last rank alone has samples.
   const bool writes = comm.rank() == comm.size() - 1;
-  store.write(0, Network::analog, writes ? 0 : 2, writes ? make_batch({0, 2}, {4}, 5) : net::Batch());
+  if (writes) store.write(0, Network::analog, 0, make_batch({0, 2}, {4}, 5));
   store.flush(0, Network::analog);
   EXPECT_EQ(differences(store.read_samples(0, Network::analog, 0, 2), 0, 5), 0);
   EXPECT_EQ(store.bytes_written(), writes ? 2 * 4 * 4 : 0);
@@ -138,7 +133,7 @@ TEST(ActivationStore, RemoveDeletesTheFileAndTheRestStays) {
     ActivationStore store(comm, folder / "store");
     for (const int node : {1, 2}) {
       store.create(node, Network::analog, "x", {3}, 4);
-      store.write(node, Network::analog, 0, comm.is_root() ? make_batch({0, 4}, {3}, node) : net::Batch());
+      if (comm.is_root()) store.write(node, Network::analog, 0, make_batch({0, 4}, {3}, node));
       store.flush(node, Network::analog);
     }
     comm.barrier();

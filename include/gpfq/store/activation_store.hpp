@@ -36,7 +36,7 @@ class ActivationStore {
               const FileFrame& frame);
   /// What of a tensor's file must not change while values are written; on root, after a first flush().
   [[nodiscard]] FileFrame frame(int node, Network network) const;
-  /// Writes samples first .. first+batch.samples−1; ranks without samples pass an empty batch. Collective.
+  /// Writes samples first .. first+batch.samples−1. Independent.
   void write(int node, Network network, Index first_sample, const net::Batch& batch);
   /// Writes some inputs (features) of a vector tensor for some samples: `batch` holds samples × inputs. Independent.
   void write_inputs(int node, Network network, Index first_input, Index first_sample, const net::Batch& batch);
