@@ -256,7 +256,6 @@ void Propagation::write_batch(int node, Network network, Range samples, const ne
 
 /// Runs `wave` over this rank's samples; at a cut >= 0 stores what is live there and drops what was live at `first`.
 void Propagation::store_cut(int first, int cut, const Wave& wave) {
-  checkpointer_.settle();  // what it has put off makes room
   const std::vector<int> live = cut < 0 ? std::vector<int>() : net::live_at(graph_, cut);
   std::vector<Tensor> tensors;
   for (const int node : live) {
@@ -409,7 +408,6 @@ std::vector<Network> Propagation::networks_of(int node) const {
 }
 
 std::unique_ptr<OutputCollector> Propagation::collect(const LayerPlan& layer, bool keep) {
-  checkpointer_.settle();  // what it has put off makes room
   if (keep)
     for (const Network network : networks_of(layer.next_cut - 1)) grow(layer.next_cut - 1, network);
   auto outputs = std::make_unique<OutputCollector>(graph_, layer, keep ? layer.next_cut : layer.node, analog_,
@@ -425,6 +423,7 @@ std::unique_ptr<OutputCollector> Propagation::collect(const LayerPlan& layer, bo
 
 /// A tensor that is written part by part: a new one, or one that an earlier run began.
 void Propagation::grow(int node, Network network) {
+  checkpointer_.settle();  // what it has put off makes room
   std::vector<TensorRecord>& known = checkpointer_.state().tensors;
   const auto found = std::find_if(known.begin(), known.end(), [&](const TensorRecord& record) {
     return !record.is_whole && record.node == node && record.network == static_cast<int>(network);

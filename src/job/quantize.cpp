@@ -298,10 +298,7 @@ void QuantizeJob::save() {
   std::vector<std::filesystem::path> files = propagation_->record();
   if (comm_.is_root()) checkpointer_.state().scratch_peak_bytes = std::max(
       checkpointer_.state().scratch_peak_bytes, store_->peak_disk_bytes());
-  if (files.empty())
-    checkpointer_.save();
-  else
-    checkpointer_.save_behind(std::move(files));
+  checkpointer_.save_behind(std::move(files));
   checkpointer_.stop_if_asked();
 }
 
