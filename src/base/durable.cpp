@@ -12,6 +12,17 @@
 
 namespace gpfq {
 
+void start_sync(const std::filesystem::path& file) {
+#ifdef SYNC_FILE_RANGE_WRITE
+  const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return;
+  static_cast<void>(::sync_file_range(descriptor, 0, 0, SYNC_FILE_RANGE_WRITE));
+  ::close(descriptor);
+#else
+  static_cast<void>(file);
+#endif
+}
+
 void sync_file(const std::filesystem::path& file) {
   const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
   int code = descriptor >= 0 && ::fsync(descriptor) == 0 ? 0 : errno;

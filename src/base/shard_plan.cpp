@@ -40,9 +40,9 @@ int ShardPlan::owner(Index piece) const {
   return static_cast<int>(piece < boundary ? piece / (share + 1) : longer + (piece - boundary) / share);
 }
 
-std::span<const Index> share_of(const std::vector<Index>& items, int rank, int ranks) {
+std::span<const Index> share_of(std::span<const Index> items, int rank, int ranks) {
   const Range mine = ShardPlan(static_cast<Index>(items.size()), 1, ranks).pieces_of(rank);
-  return std::span(items).subspan(static_cast<std::size_t>(mine.begin), static_cast<std::size_t>(mine.size()));
+  return items.subspan(static_cast<std::size_t>(mine.begin), static_cast<std::size_t>(mine.size()));
 }
 
 std::vector<Range> runs_of(std::span<const Index> items, Index length) {

@@ -43,10 +43,14 @@ void restart_peak_memory() { std::ofstream("/proc/self/clear_refs") << "5"; }
 
 Index proportional_memory_bytes() { return kibibytes_in("/proc/self/smaps_rollup", "Pss:"); }
 
-void release_free_memory() {
+void release_free_memory(Index kept) {
 #ifdef __GLIBC__
+#if __GLIBC_PREREQ(2, 33)
+  if (kept > 0 && static_cast<Index>(::mallinfo2().fordblks) <= kept) return;
+#endif
   ::malloc_trim(0);
 #endif
+  static_cast<void>(kept);
 }
 
 std::string host_name() {

@@ -94,7 +94,8 @@ class Evaluation {
 }  // namespace
 
 Accuracy evaluate(const mpi::Communicator& comm, const net::Graph& graph, const JobPlan& plan, const Config& config,
-                  const net::Parameters& parameters, const EvaluationData& data, const EvaluationKeeper* keeper) {
+                  const net::Parameters& parameters, const EvaluationData& data, WorkDealer& dealer,
+                  const EvaluationKeeper* keeper) {
   net::PropagationOptions options;
   options.sample_chunk = plan.sample_chunk;
   options.neuron_tile = plan.neuron_tile;
@@ -103,22 +104,16 @@ Accuracy evaluate(const mpi::Communicator& comm, const net::Graph& graph, const 
   const Index unit = plan.sample_unit;
   const std::vector<Index> left = evaluation.units_left(unit);
   const Index wave = samples_per_wave(plan, graph, 0, graph.size(), config.memory_per_rank);
-  const std::vector<Range> runs = runs_of(share_of(left, comm.rank(), comm.size()), wave / unit);
-  const Index rounds = comm.max(static_cast<Index>(runs.size()));
-  for (Index round = 0; round < rounds; ++round) {
-    evaluation.pause_if_due();
-    comm.agree([&] {
-      if (round >= static_cast<Index>(runs.size())) return;
-      const Range units = runs[static_cast<std::size_t>(round)];
-      const Range samples{units.begin * unit, std::min(data.samples.count(), units.end * unit)};
-      options.first_sample = samples.begin;
-      net::LiveBatches live;
-      live[0] = data.samples.read(samples.begin, samples.size());
-      net::run_nodes(graph, 0, graph.size(), live, parameters, options);
-      evaluation.count(live.at(graph.output).values.data(), samples);
-      evaluation.finish_units(units);
-    });
-  }
+  const auto run_wave = [&](Range units) {
+    const Range samples{units.begin * unit, std::min(data.samples.count(), units.end * unit)};
+    options.first_sample = samples.begin;
+    net::LiveBatches live;
+    live[0] = data.samples.read(samples.begin, samples.size());
+    net::run_nodes(graph, 0, graph.size(), live, parameters, options);
+    evaluation.count(live.at(graph.output).values.data(), samples);
+    evaluation.finish_units(units);
+  };
+  dealer.deal(left, wave / unit, run_wave, [&] { evaluation.pause_if_due(); });
   const EvaluationRecord all = evaluation.save();
   return {all.counts[0], all.counts[1], data.samples.count(), all.counts[2], all.first_unusable};
 }

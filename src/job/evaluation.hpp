@@ -6,6 +6,7 @@
 #include "gpfq/mpi/communicator.hpp"
 #include "job/checkpointer.hpp"
 #include "job/samples.hpp"
+#include "job/work_dealer.hpp"
 
 namespace gpfq::job {
 
@@ -34,11 +35,12 @@ struct EvaluationKeeper {
 
 /// Runs the network on all samples. A class counts as ahead of the label's when its score is larger, or equal with a
 /// smaller index; a sample with a score that is not a number counts as wrong. Collective.
+/// @param dealer  of `comm`
 /// @param keeper  looked at between two waves of samples: checkpoints, and stops on request; none: nothing is kept
 /// @throws Error (input) when a label is not a class of the network.
 [[nodiscard]] Accuracy evaluate(const mpi::Communicator& comm, const net::Graph& graph, const JobPlan& plan,
                                 const Config& config, const net::Parameters& parameters, const EvaluationData& data,
-                                const EvaluationKeeper* keeper = nullptr);
+                                WorkDealer& dealer, const EvaluationKeeper* keeper = nullptr);
 
 /// "3 samples have scores that are not numbers ..., the first is sample 12"; empty where there are none.
 [[nodiscard]] std::string unusable_text(const net::Graph& graph, const Accuracy& accuracy);

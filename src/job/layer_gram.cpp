@@ -14,6 +14,7 @@
 #include "job/gram_states.hpp"
 #include "job/layer_path.hpp"
 #include "job/tile_rows.hpp"
+#include "job/work_dealer.hpp"
 
 namespace gpfq::job {
 namespace {
@@ -145,15 +146,13 @@ void GramRun::for_steps(Index steps, const std::function<void(Index)>& step, con
 
 void GramRun::add_rows() {
   const std::vector<Index> missing = missing_from(resumed_.sums.done, task_.layer.path.chunk_total());
-  const std::vector<Range> windows = runs_of(share_of(missing, task_.comm.rank(), task_.comm.size()), shares_.window_chunks);
   std::map<Index, Index> added;
   const auto save = [&] { save_sums(task_, products_, added, report_); };
-  const auto add = [&](Index index) {
-    const Range& window = windows[static_cast<std::size_t>(index)];
+  const auto add = [&](Range window) {
     add_chunks(task_, rows_, window, shares_.threads, products_, report_);
     added[window.begin] = window.end;
   };
-  for_steps(static_cast<Index>(windows.size()), add, save);
+  task_.dealer.deal(missing, shares_.window_chunks, add, [&] { pause_if_due(save); });
   // What is not kept now is lost to every later checkpoint of the layer.
   if (task_.comm.max(static_cast<Index>(added.size())) > 0) pause_if_due(save, lost_share);
 }

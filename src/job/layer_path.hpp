@@ -18,6 +18,7 @@
 namespace gpfq::job {
 
 class Checkpointer;
+class WorkDealer;
 
 /// What the ranks need to quantize a layer.
 struct LayerTask {
@@ -29,6 +30,7 @@ struct LayerTask {
   const store::ActivationStore& inputs;
   store::QuantizedFile& result;
   Checkpointer& checkpointer;
+  WorkDealer& dealer;
   RankGrid grid;
   StreamSettings stream;
   int threads = 1;

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "gpfq/base/digest.hpp"
+#include "gpfq/base/durable.hpp"
 #include "gpfq/base/parallel.hpp"
 
 namespace gpfq::job {
@@ -39,7 +40,7 @@ std::string digest_of(const float* values, Index count) {
 }
 
 net::Batch copy_of(const net::Batch& batch) {
-  net::Batch copy(batch.samples, batch.shape);
+  net::Batch copy(batch.samples, batch.shape, Content::anything);
   std::copy_n(batch.values.data(), batch.values.size(), copy.values.data());
   return copy;
 }
@@ -48,7 +49,7 @@ net::Batch copy_of(const net::Batch& batch) {
 
 Propagation::Propagation(const mpi::Communicator& comm, const net::Graph& graph, const JobPlan& plan,
                          const Config& config, const net::Parameters& analog, const net::Parameters& quantized,
-                         store::ActivationStore& store, Checkpointer& checkpointer)
+                         store::ActivationStore& store, Checkpointer& checkpointer, WorkDealer& dealer)
     : comm_(comm),
       graph_(graph),
       plan_(plan),
@@ -56,7 +57,8 @@ Propagation::Propagation(const mpi::Communicator& comm, const net::Graph& graph,
       analog_(analog),
       quantized_(quantized),
       store_(store),
-      checkpointer_(checkpointer) {
+      checkpointer_(checkpointer),
+      dealer_(dealer) {
   options_.sample_chunk = plan.sample_chunk;
   options_.neuron_tile = plan.neuron_tile;
   options_.threads = config.threads;
@@ -132,29 +134,24 @@ void Propagation::load_inputs(const LayerPlan& layer, const InputReader& read) {
   for (const auto& [at, network] : tensors) grow(at, network);
   const Units units = input_units(layer);
   const std::vector<Index> left = restore_units(tensors, units);
-  const std::vector<Range> runs = runs_of(share_of(left, comm_.rank(), comm_.size()), shares.inputs / shares.unit);
-  const Index rounds = comm_.max(static_cast<Index>(runs.size()));
   AlignedBuffer<float> values;
-  for (Index round = 0; round < rounds; ++round) {
-    pause_if_due(round, tensors);
-    comm_.agree([&] {
-      if (round >= static_cast<Index>(runs.size())) return;
-      const Range inputs = units.items_of(runs[static_cast<std::size_t>(round)]);
-      if (values.size() < inputs.size() * plan_.samples) values = AlignedBuffer<float>(inputs.size() * plan_.samples);
-      for (const Tensor& tensor : tensors) {
-        read(tensor.second, inputs, values.data());
-        measure_inputs(inputs, shares.unit, values.data(), bounds_[tensor], unit_digests_[tensor]);
-        store_.write_whole_inputs(node, tensor.second, inputs.begin, inputs.size(), values.data());
-      }
-    });
-  }
+  const auto load_run = [&](Range run) {
+    const Range inputs = units.items_of(run);
+    if (values.size() < inputs.size() * plan_.samples) values = AlignedBuffer<float>(inputs.size() * plan_.samples);
+    for (const Tensor& tensor : tensors) {
+      read(tensor.second, inputs, values.data());
+      measure_inputs(inputs, shares.unit, values.data(), bounds_[tensor], unit_digests_[tensor]);
+      store_.write_whole_inputs(node, tensor.second, inputs.begin, inputs.size(), values.data());
+    }
+  };
+  dealer_.deal(left, shares.inputs / shares.unit, load_run, [&] { pause_if_due(tensors); });
   for (const auto& [at, network] : tensors) finish_tensor(at, network);
   checkpointer_.state().progress.propagation = {};
 }
 
 /// A checkpoint, or a stop, where one is due. Collective.
-void Propagation::pause_if_due(Index round, const std::vector<Tensor>& tensors) {
-  if (round == 0 || !checkpointer_.is_due()) return;
+void Propagation::pause_if_due(const std::vector<Tensor>& tensors) {
+  if (!checkpointer_.is_due()) return;
   save_units(tensors);
   checkpointer_.stop_if_asked();
 }
@@ -252,9 +249,10 @@ void Propagation::write_batch(int node, Network network, Range samples, const ne
   for (Index unit = 0; unit < units; ++unit)
     digests[samples.begin / plan_.sample_unit + unit] = std::move(of_units[static_cast<std::size_t>(unit)]);
   store_.write(node, network, samples.begin, batch);
+  start_sync(store_.path(node, network));
 }
 
-/// Runs `wave` over this rank's samples; at a cut >= 0 stores what is live there and drops what was live at `first`.
+/// Runs `wave` over all samples, on whichever rank; at a cut >= 0 stores what is live there and drops what was live at `first`.
 void Propagation::store_cut(int first, int cut, const Wave& wave) {
   const std::vector<int> live = cut < 0 ? std::vector<int>() : net::live_at(graph_, cut);
   std::vector<Tensor> tensors;
@@ -266,22 +264,16 @@ void Propagation::store_cut(int first, int cut, const Wave& wave) {
   const std::vector<Index> units = restore_units(tensors, sample_units());
   const int last = cut < 0 ? first + 1 : cut;
   const Index wave_samples = samples_per_wave(plan_, graph_, first, last, config_.memory_per_rank);
-  const std::vector<Range> runs =
-      runs_of(share_of(units, comm_.rank(), comm_.size()), wave_samples / plan_.sample_unit);
-  const Index rounds = comm_.max(static_cast<Index>(runs.size()));
-  for (Index round = 0; round < rounds; ++round) {
-    pause_if_due(round, tensors);
-    comm_.agree([&] {
-      if (round >= static_cast<Index>(runs.size())) return;
-      const Range samples = sample_units().items_of(runs[static_cast<std::size_t>(round)]);
-      net::LiveBatches analog;
-      net::LiveBatches quantized;
-      options_.first_sample = samples.begin;
-      wave(samples, analog, quantized);
-      for (const auto& [node, network] : tensors)
-        write_batch(node, network, samples, (network == Network::analog ? analog : quantized).at(node));
-    });
-  }
+  const auto run_wave = [&](Range run) {
+    const Range samples = sample_units().items_of(run);
+    net::LiveBatches analog;
+    net::LiveBatches quantized;
+    options_.first_sample = samples.begin;
+    wave(samples, analog, quantized);
+    for (const auto& [node, network] : tensors)
+      write_batch(node, network, samples, (network == Network::analog ? analog : quantized).at(node));
+  };
+  dealer_.deal(units, wave_samples / plan_.sample_unit, run_wave, [&] { pause_if_due(tensors); });
   for (const auto& [node, network] : tensors) finish_tensor(node, network);
   if (first > 0) drop_read(first, live);
 }

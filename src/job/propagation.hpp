@@ -18,6 +18,7 @@
 #include "job/checkpointer.hpp"
 #include "job/output_collector.hpp"
 #include "job/samples.hpp"
+#include "job/work_dealer.hpp"
 
 namespace gpfq::job {
 
@@ -34,7 +35,7 @@ class Propagation {
  public:
   Propagation(const mpi::Communicator& comm, const net::Graph& graph, const JobPlan& plan, const Config& config,
               const net::Parameters& analog, const net::Parameters& quantized, store::ActivationStore& store,
-              Checkpointer& checkpointer);
+              Checkpointer& checkpointer, WorkDealer& dealer);
 
   /// Opens the whole tensors that the checkpoint names, and compares their values with its digests. Others are opened
   /// when their time comes. Collective.
@@ -87,7 +88,7 @@ class Propagation {
   [[nodiscard]] std::string stored_digest(const Tensor& tensor) const;
   [[nodiscard]] std::vector<Index> restore_units(const std::vector<Tensor>& tensors, const Units& units);
   void save_units(const std::vector<Tensor>& tensors);
-  void pause_if_due(Index round, const std::vector<Tensor>& tensors);
+  void pause_if_due(const std::vector<Tensor>& tensors);
   void drop_read(int first, const std::vector<int>& live);
   [[nodiscard]] std::vector<store::Network> networks_of(int node) const;
   void load(Range samples, int cut, net::LiveBatches& analog, net::LiveBatches& quantized) const;
@@ -105,6 +106,7 @@ class Propagation {
   const net::Parameters& quantized_;
   store::ActivationStore& store_;
   Checkpointer& checkpointer_;
+  WorkDealer& dealer_;
   std::set<std::pair<int, store::Network>> whole_;  ///< tensors that stand
   net::PropagationOptions options_;
   std::vector<bool> differs_;

@@ -144,7 +144,8 @@ std::string evaluate_model(const mpi::Communicator& comm, const std::filesystem:
     samples = std::make_unique<Samples>(*config.evaluation, config.preprocess, model->graph().node(0).shape);
     labels = samples->labels(*config.evaluation);
   });
-  const Accuracy accuracy = evaluate(comm, model->graph(), plan, config, *model, {*samples, labels});
+  WorkDealer dealer(comm, config.checkpoint_seconds);
+  const Accuracy accuracy = evaluate(comm, model->graph(), plan, config, *model, {*samples, labels}, dealer);
   model.reset();
   comm.barrier();
   if (!comm.is_root()) return "";

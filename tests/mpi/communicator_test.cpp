@@ -16,6 +16,7 @@
 #include <stdexcept>
 
 #include "gpfq/base/system.hpp"
+#include "gpfq/mpi/shared_counter.hpp"
 #include "gpfq/mpi/shared_window.hpp"
 #include "support/mpi_main.hpp"
 
@@ -293,6 +294,35 @@ TEST(SharedWindow, WhatOneRankWritesAllSee) {
     }
   }
   EXPECT_GT(SharedWindow::room(), 0);
+}
+
+TEST(SharedCounter, NoTwoRanksGetTheSameNumber) {
+  const Communicator node = world().split_node();
+  SharedCounter counter(node, true);
+  EXPECT_EQ(counter.is_shared(), node.size() > 1);
+  constexpr Index end = 5000;
+  for (int round = 0; round < 2; ++round) {
+    counter.reset();
+    std::vector<Index> mine;
+    for (Index next = 0; next < end;) {
+      next = counter.advance([](Index value) { return value < end ? Index{1} : Index{0}; });
+      if (next < end) mine.push_back(next);
+    }
+    EXPECT_TRUE(std::ranges::is_sorted(mine));
+    std::vector<Index> all;
+    for (const std::vector<Index>& part : node.gather(mine)) all.insert(all.end(), part.begin(), part.end());
+    std::ranges::sort(all);
+    if (!node.is_root()) continue;
+    ASSERT_EQ(all.size(), static_cast<std::size_t>(end));
+    for (Index i = 0; i < end; ++i) ASSERT_EQ(all[static_cast<std::size_t>(i)], i);
+  }
+}
+
+TEST(SharedCounter, CountsAloneWhereItIsNotShared) {
+  const Communicator node = world().split_node();
+  SharedCounter counter(node, false);
+  EXPECT_FALSE(counter.is_shared());
+  for (Index i = 0; i < 10; ++i) EXPECT_EQ(counter.advance([](Index) { return Index{3}; }), 3 * i);
 }
 
 }  // namespace

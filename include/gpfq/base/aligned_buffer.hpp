@@ -18,7 +18,10 @@ inline constexpr Index alignment_bytes = 64;
 /// Floats that fill one aligned line; leading dimensions are rounded up to it.
 inline constexpr Index alignment_floats = alignment_bytes / static_cast<Index>(sizeof(float));
 
-/// A zero-initialised, move-only array on a 64-byte boundary.
+/// What a new AlignedBuffer holds.
+enum class Content { zeros, anything };
+
+/// A move-only array on a 64-byte boundary.
 template <class T>
 class AlignedBuffer {
   static_assert(std::is_trivially_copyable_v<T>);
@@ -26,15 +29,16 @@ class AlignedBuffer {
  public:
   AlignedBuffer() = default;
 
-  /// @param size  number of elements, >= 0
+  /// @param size     number of elements, >= 0
+  /// @param content  anything: for those that are written in full before they are read
   /// @throws Error (fault) when the memory is not to be had.
-  explicit AlignedBuffer(Index size) : size_(size) {
+  explicit AlignedBuffer(Index size, Content content = Content::zeros) : size_(size) {
     require(size >= 0, "AlignedBuffer: negative size");
     if (size == 0) return;
     const Index bytes = round_up(size * static_cast<Index>(sizeof(T)), alignment_bytes);
     data_.reset(static_cast<T*>(std::aligned_alloc(alignment_bytes, static_cast<std::size_t>(bytes))));
     if (!data_) throw_fault("out of memory: {} bytes could not be allocated", bytes);
-    std::memset(static_cast<void*>(data_.get()), 0, static_cast<std::size_t>(bytes));
+    if (content == Content::zeros) std::memset(static_cast<void*>(data_.get()), 0, static_cast<std::size_t>(bytes));
   }
 
   [[nodiscard]] T* data() noexcept { return data_.get(); }

@@ -6,6 +6,8 @@
 
 namespace gpfq {
 
+/// The system may begin to bring a file's bytes to disk, so that sync_file() has less to wait for.
+void start_sync(const std::filesystem::path& file);
 /// The bytes of a file are on disk. @throws Error (output) when the system says that they cannot be
 void sync_file(const std::filesystem::path& file);
 /// Names made, renamed or removed in a folder are on disk, where the file system can say so.

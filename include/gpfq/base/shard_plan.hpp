@@ -46,7 +46,7 @@ class ShardPlan {
 };
 
 /// A rank's share of a list that all ranks have.
-[[nodiscard]] std::span<const Index> share_of(const std::vector<Index>& items, int rank, int ranks);
+[[nodiscard]] std::span<const Index> share_of(std::span<const Index> items, int rank, int ranks);
 
 /// Ascending numbers cut into runs of consecutive ones, of at most `length` each.
 [[nodiscard]] std::vector<Range> runs_of(std::span<const Index> items, Index length);

@@ -18,8 +18,8 @@ void restart_peak_memory();
 /// smaps_rollup, so that ranks of a node add up); 0 where the system does not tell.
 [[nodiscard]] Index proportional_memory_bytes();
 /// Gives freed memory back to the system, which an allocator may keep: what a step leaves behind would else stand
-/// beside what the next one takes.
-void release_free_memory();
+/// beside what the next one takes. @param kept  bytes that are as well kept for it: pages that come back cost time
+void release_free_memory(Index kept = 0);
 [[nodiscard]] std::string host_name();
 
 /// Writes a small text file beside its place, flushes it to disk and renames it, so that a reader sees the
