@@ -25,8 +25,9 @@ struct ChunkColumns {
   ChunkColumns(const LayerPlan& layer, Range of_problems, Range of_chunk)
       : problems(of_problems), rows(of_chunk), stride(round_up(of_chunk.size(), alignment_floats)) {
     const Index size = problems.size() * layer.path.inputs * stride;
-    quantized = AlignedBuffer<float>(size);
-    if (!layer.path.shared) analog = AlignedBuffer<float>(size);
+    const Content content = stride == rows.size() ? Content::anything : Content::zeros;
+    quantized = AlignedBuffer<float>(size, content);
+    if (!layer.path.shared) analog = AlignedBuffer<float>(size, content);
   }
 };
 

@@ -50,7 +50,8 @@ void SharedWindow::allocate_shared(Index floats) {
   check(MPI_Win_shared_query(window_, 0, &size, &unit, &memory), "MPI_Win_shared_query");
   check(MPI_Win_lock_all(MPI_MODE_NOCHECK, window_), "MPI_Win_lock_all");
   values_ = {align(memory), static_cast<std::size_t>(floats)};
-  if (node_.is_root()) std::fill(values_.begin(), values_.end(), 0.0F);
+  const Range mine = ShardPlan(floats, 1, node_.size()).pieces_of(node_.rank());
+  std::fill(values_.begin() + mine.begin, values_.begin() + mine.end, 0.0F);
   synchronize();
 }
 

@@ -153,8 +153,8 @@ Batch run_node(const Graph& graph, int index, const NodeRun& run, const Paramete
 
 }  // namespace
 
-Batch::Batch(Index sample_count, Shape sample_shape)
-    : samples(sample_count), shape(std::move(sample_shape)), values(sample_count * element_count(shape)) {}
+Batch::Batch(Index sample_count, Shape sample_shape, Content content)
+    : samples(sample_count), shape(std::move(sample_shape)), values(sample_count * element_count(shape), content) {}
 
 Batch linear_output(const Graph& graph, int index, const Batch& input, const Parameters& parameters,
                     const PropagationOptions& options) {

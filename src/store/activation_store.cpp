@@ -109,7 +109,7 @@ void ActivationStore::write(int node, Network network, Index first_sample, const
   AlignedBuffer<float> transposed;
   const float* data = batch.values.data();
   if (is_input_major(target)) {
-    transposed = AlignedBuffer<float>(batch.samples * size);
+    transposed = AlignedBuffer<float>(batch.samples * size, Content::anything);
     transpose(data, batch.samples, size, transposed.data());
     data = transposed.data();
   }
@@ -190,7 +190,7 @@ net::Batch ActivationStore::read_features(int node, Network network, Index first
                                           Index first_sample, Index samples) const {
   AlignedBuffer<float> inputs(count * samples);
   read_inputs(node, network, first_input, count, first_sample, samples, inputs.data(), samples);
-  net::Batch batch(samples, {count});
+  net::Batch batch(samples, {count}, Content::anything);
   transpose(inputs.data(), count, samples, batch.values.data());
   return batch;
 }
@@ -201,7 +201,7 @@ net::Batch ActivationStore::read_channels(int node, Network network, Index first
   require(source.sample_shape.size() > 1, "ActivationStore::read_channels: feature maps");
   Shape shape = source.sample_shape;
   shape.front() = count;
-  net::Batch batch(samples, shape);
+  net::Batch batch(samples, shape, Content::anything);
   Shape start(shape.size() + 1, 0);
   start[0] = first_sample;
   start[1] = first_channel;
@@ -215,7 +215,7 @@ net::Batch ActivationStore::read_channels(int node, Network network, Index first
 
 net::Batch ActivationStore::read_samples(int node, Network network, Index first_sample, Index count) const {
   const Tensor& source = tensor(node, network);
-  net::Batch batch(count, source.sample_shape);
+  net::Batch batch(count, source.sample_shape, Content::anything);
   const Index size = element_count(source.sample_shape);
   Shape start(stored_shape(source.sample_shape, 0).size(), 0);
   start[is_input_major(source) ? 1 : 0] = first_sample;

@@ -20,7 +20,7 @@ struct Batch {
   AlignedBuffer<float> values;
 
   Batch() = default;
-  Batch(Index sample_count, Shape sample_shape);
+  Batch(Index sample_count, Shape sample_shape, Content content = Content::zeros);
   [[nodiscard]] Index sample_size() const { return element_count(shape); }
 };
 
