@@ -21,6 +21,7 @@
 #include "gpfq/base/error.hpp"
 #include "gpfq/base/stop_request.hpp"
 #include "gpfq/base/system.hpp"
+#include "gpfq/hdf5/read_guard.hpp"
 #include "gpfq/job/job.hpp"
 
 namespace {
@@ -130,6 +131,7 @@ std::string try_model(const Request& request) {
   const std::filesystem::path model = gpfq::app::model_of(request);
   if (model.empty()) return "";
   const Outcome outcome = run_contained([&] {
+    gpfq::hdf5::ReadGuard::leave_signals();
     gpfq::job::try_model(model);
     return 0;
   });

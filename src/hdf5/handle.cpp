@@ -13,6 +13,7 @@
 #include <system_error>
 
 #include "attribute_check.hpp"
+#include "gpfq/hdf5/read_guard.hpp"
 
 namespace gpfq::hdf5 {
 
@@ -118,6 +119,12 @@ Index size_of_file(hid_t object) {
 }
 
 std::vector<hsize_t> to_extents(const Shape& shape) { return {shape.begin(), shape.end()}; }
+
+/// What a damaged file has done to memory may show when it is closed.
+herr_t close_what_was_read(hid_t file) {
+  const ReadGuard guard(file, ReadGuard::Memory::any);
+  return H5Fclose(file);
+}
 
 /// The box of `start` and `count` in the dataset's space and the packed space in memory.
 struct Selection {
@@ -293,6 +300,7 @@ void FileStamp::require_unchanged() const {
 }
 
 Handle open_file(const std::filesystem::path& path) {
+  const ReadGuard guard(path, ReadGuard::Memory::as_the_file);
   silence_error_printing();
   const std::string shown = path.string();
   std::error_code code;
@@ -305,7 +313,7 @@ Handle open_file(const std::filesystem::path& path) {
   if (status.type() != std::filesystem::file_type::regular) {
     throw_input("'{}' is not a regular file; expected an HDF5 file", shown);
   }
-  Handle file(H5Fopen(shown.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose);
+  Handle file(H5Fopen(shown.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), close_what_was_read);
   if (file) return file;
   const std::string stack = take_error_stack();
   if (stack.find("truncated file") != std::string::npos) {
@@ -324,6 +332,7 @@ Handle open_file(const std::filesystem::path& path) {
 }
 
 bool is_hdf5(const std::filesystem::path& path) {
+  const ReadGuard guard(path, ReadGuard::Memory::as_the_file);
   silence_error_printing();
   std::error_code code;
   if (!std::filesystem::is_regular_file(path, code)) return false;
@@ -333,6 +342,7 @@ bool is_hdf5(const std::filesystem::path& path) {
 }
 
 Handle open_dataset(hid_t location, const std::string& name, const std::string& where) {
+  const ReadGuard guard(location, ReadGuard::Memory::as_the_file);
   silence_error_printing();
   const Handle access = own_file_only(H5P_DATASET_ACCESS);
   Handle dataset(H5Dopen2(location, name.c_str(), access.id()), H5Dclose);
@@ -348,6 +358,7 @@ Handle open_dataset(hid_t location, const std::string& name, const std::string& 
 }
 
 Handle open_group(hid_t location, const std::string& name, const std::string& where) {
+  const ReadGuard guard(location, ReadGuard::Memory::as_the_file);
   silence_error_printing();
   const Handle access = own_file_only(H5P_GROUP_ACCESS);
   Handle group(H5Gopen2(location, name.c_str(), access.id()), H5Gclose);
@@ -360,6 +371,7 @@ Handle open_group(hid_t location, const std::string& name, const std::string& wh
 }
 
 DatasetInfo dataset_info(hid_t dataset, const std::string& where) {
+  const ReadGuard guard(dataset, ReadGuard::Memory::as_the_file);
   silence_error_printing();
   const std::string unreadable = where + ": a dataset's header cannot be read";
   const Handle type = checked(H5Dget_type(dataset), H5Tclose, ErrorKind::input, unreadable);
@@ -409,6 +421,7 @@ void require_numbers(hid_t dataset, const DatasetInfo& info, const std::string& 
 }
 
 bool link_exists(hid_t location, const std::string& name) {
+  const ReadGuard guard(location, ReadGuard::Memory::as_the_file);
   silence_error_printing();
   const Handle access = own_file_only(H5P_LINK_ACCESS);
   // H5Lexists fails, rather than answers, where a group on the way is missing: each part in turn.
@@ -425,6 +438,7 @@ bool link_exists(hid_t location, const std::string& name) {
 }
 
 std::vector<std::string> link_names(hid_t location, const std::string& group) {
+  const ReadGuard guard(location, ReadGuard::Memory::as_the_file);
   silence_error_printing();
   const std::string what = fmt::format("the group '{}' cannot be listed", group);
   std::optional<std::vector<std::string>> names = names_in(open_group(location, group, what).id());
@@ -434,6 +448,7 @@ std::vector<std::string> link_names(hid_t location, const std::string& group) {
 
 void read_box(hid_t dataset, hid_t memory_type, const Shape& start, const Shape& count, void* out,
               const std::string& what, hid_t transfer) {
+  const ReadGuard guard(dataset, ReadGuard::Memory::any);
   silence_error_printing();
   const Selection box = select_box(dataset, start, count, what);
   if (H5Dread(dataset, memory_type, box.memory_space.id(), box.file_space.id(), transfer, out) < 0) {
@@ -451,6 +466,7 @@ void write_box(hid_t dataset, hid_t memory_type, const Shape& start, const Shape
 }
 
 bool has_attribute(hid_t location, const std::string& name) {
+  const ReadGuard guard(location, ReadGuard::Memory::as_the_file);
   silence_error_printing();
   check_attributes(location);
   const bool result = H5Aexists(location, name.c_str()) > 0;
@@ -459,6 +475,7 @@ bool has_attribute(hid_t location, const std::string& name) {
 }
 
 std::vector<std::string> read_string_list_attribute(hid_t location, const std::string& name, const std::string& where) {
+  const ReadGuard guard(location, ReadGuard::Memory::as_the_file);
   const Attribute from = open_attribute(location, name, where);
   if (from.count == 0) return {};  // h5py writes an empty list as numbers
   if (H5Tget_class(from.type.id()) != H5T_STRING) throw_input("{} holds no strings; expected text", from.what);
@@ -493,6 +510,7 @@ void write_string_attribute(hid_t location, const std::string& name, const std::
 }
 
 Index read_integer_attribute(hid_t location, const std::string& name, const std::string& where) {
+  const ReadGuard guard(location, ReadGuard::Memory::as_the_file);
   const Attribute from = open_attribute(location, name, where);
   if (H5Tget_class(from.type.id()) != H5T_INTEGER || from.count != 1) {
     throw_input("{} is not one integer", from.what);

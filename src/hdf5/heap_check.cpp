@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "gpfq/hdf5/handle.hpp"
+#include "gpfq/hdf5/read_guard.hpp"
 #include "windowed_file.hpp"
 
 namespace gpfq::hdf5 {
@@ -91,6 +92,7 @@ void for_each_match(WindowedFile& file, std::string_view signature, Visit&& visi
 }  // namespace
 
 void check_heaps(const std::filesystem::path& path) {
+  const ReadGuard guard(path, ReadGuard::Memory::as_the_file);
   const Handle opened = open_file(path);
   const Handle creation(H5Fget_create_plist(opened.id()), H5Pclose);
   std::size_t address_bytes = 0;

@@ -25,6 +25,7 @@ struct Failure {
 struct Tally {
   std::uint64_t taken = 0;
   std::uint64_t refused = 0;
+  std::uint64_t contained = 0;  ///< HDF5 fell over them; the process ended with a message, as the program does
   std::size_t most_memory = 0;
   double slowest_seconds = 0;  ///< of processor time
   std::vector<Failure> failures;

@@ -21,7 +21,7 @@ int replay(const Importer& importer, const std::string& file) {
   const Tally tally = run_one(importer, gpfq::test::read_text(file), said);
   print(said);
   if (tally.failures.empty()) {
-    print(fmt::format("{}: {}\n", file, tally.taken == 1 ? "taken" : "refused"));
+    print(fmt::format("{}: {}\n", file, tally.taken == 1 ? "taken" : tally.contained == 1 ? "ended HDF5 with a message" : "refused"));
     return 0;
   }
   print(fmt::format("{}: {}{}\n", file, tally.failures[0].how, tally.failures[0].is_in_hdf5 ? " (in libhdf5)" : ""));
@@ -36,8 +36,9 @@ int report(const Importer& importer, std::uint64_t count, const Tally& tally) {
                       failure.input.string()));
   }
   print(fmt::format(
-      "{}: {} inputs, {} taken, {} refused, {} failed, {} ended inside libhdf5, at most {:.1f} MiB and {:.2f} s\n",
-      importer.name, count, tally.taken, tally.refused, own, tally.failures.size() - own,
+      "{}: {} inputs, {} taken, {} refused, {} ended HDF5 with a message, {} failed, {} without a message in libhdf5, at "
+      "most {:.1f} MiB and {:.2f} s\n",
+      importer.name, count, tally.taken, tally.refused, tally.contained, own, tally.failures.size() - own,
       static_cast<double>(tally.most_memory) / (1 << 20), tally.slowest_seconds));
   return own == 0 && tally.taken > 0 ? 0 : 1;
 }

@@ -70,23 +70,17 @@ void* __libc_realloc(void*, std::size_t);
 void* __libc_memalign(std::size_t, std::size_t);
 void __libc_free(void*);
 
-// Counted before it is taken: what is too much is reported and not mapped.
+// What was asked for and refused was not had.
 static void* counted(void* p) {
-  if (p != nullptr) count(malloc_usable_size(p));
+  if (p == nullptr) return p;
+  check(malloc_usable_size(p));
+  count(malloc_usable_size(p));
   return p;
 }
-void* malloc(std::size_t size) {
-  check(size);
-  return counted(__libc_malloc(size));
-}
-void* calloc(std::size_t number, std::size_t size) {
-  std::size_t bytes = 0;
-  check(__builtin_mul_overflow(number, size, &bytes) ? SIZE_MAX : bytes);
-  return counted(__libc_calloc(number, size));
-}
+void* malloc(std::size_t size) { return counted(__libc_malloc(size)); }
+void* calloc(std::size_t number, std::size_t size) { return counted(__libc_calloc(number, size)); }
 void* realloc(void* old, std::size_t size) {
   const std::size_t before = old == nullptr ? 0 : malloc_usable_size(old);
-  check(size);
   void* p = counted(__libc_realloc(old, size));
   if (p != nullptr || size == 0) uncount(before);
   return p;
@@ -95,10 +89,7 @@ void free(void* p) {
   if (p != nullptr) uncount(malloc_usable_size(p));
   __libc_free(p);
 }
-void* memalign(std::size_t alignment, std::size_t size) {
-  check(size);
-  return counted(__libc_memalign(alignment, size));
-}
+void* memalign(std::size_t alignment, std::size_t size) { return counted(__libc_memalign(alignment, size)); }
 void* aligned_alloc(std::size_t alignment, std::size_t size) { return memalign(alignment, size); }
 int posix_memalign(void** out, std::size_t alignment, std::size_t size) {
   *out = memalign(alignment, size);
