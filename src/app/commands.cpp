@@ -209,9 +209,9 @@ std::string run_serial(const Request& request) {
 
 bool reads_foreign_files(Command command) { return command == Command::import_model || command == Command::inspect; }
 
-std::filesystem::path model_of(const Request& request) {
-  if (request.command == Command::quantize) return job::model_of(request.job);
-  return request.command == Command::evaluate ? request.input : std::filesystem::path();
+void try_files(const Request& request) {
+  if (request.command == Command::quantize) job::try_files(request.job, {});
+  if (request.command == Command::evaluate) job::try_files(request.job, request.input);
 }
 
 bool needs_ranks(Command command) {

@@ -37,8 +37,8 @@ struct ParseResult {
 [[nodiscard]] std::string run_serial(const Request& request);
 /// True for commands that only look at a file, whoever it is from: they run in a process of their own.
 [[nodiscard]] bool reads_foreign_files(Command command);
-/// The HDF5 model that a command on all ranks begins with; empty where there is none.
-[[nodiscard]] std::filesystem::path model_of(const Request& request);
+/// Reads what a command on all ranks begins with, in a process that HDF5 may bring down.
+void try_files(const Request& request);
 /// True for commands that run on all ranks.
 [[nodiscard]] bool needs_ranks(Command command);
 /// Runs such a command.  Collective. @throws Error

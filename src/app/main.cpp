@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -16,12 +17,12 @@
 #include <functional>
 #include <new>
 #include <string>
+#include <string_view>
 
 #include "app/commands.hpp"
 #include "gpfq/base/error.hpp"
 #include "gpfq/base/stop_request.hpp"
 #include "gpfq/base/system.hpp"
-#include "gpfq/hdf5/read_guard.hpp"
 #include "gpfq/job/job.hpp"
 
 namespace {
@@ -95,12 +96,14 @@ struct Outcome {
 };
 
 /// Runs `action` in a child: HDF5 may fall over a damaged file. Not after MPI has started.
-Outcome run_contained(const std::function<int()>& action) {
+/// @param descriptor  the child's stderr; -1: this process' own
+Outcome run_contained(const std::function<int()>& action, int descriptor = -1) {
   std::fflush(nullptr);
   const pid_t child = ::fork();
   if (child < 0) return {action(), 0};
   if (child == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (descriptor >= 0) ::dup2(descriptor, STDERR_FILENO);
     const int code = action();
     std::fflush(nullptr);
     std::_Exit(code);
@@ -111,31 +114,60 @@ Outcome run_contained(const std::function<int()>& action) {
   return WIFEXITED(status) ? Outcome{WEXITSTATUS(status), 0} : Outcome{exit_input, WTERMSIG(status)};
 }
 
-std::string crash_text(const std::filesystem::path& file, int signal) {
-  return fmt::format("reading {} was ended by signal {} ({}): the file is damaged in a way that HDF5 does not survive",
-                     file.string(), signal, ::strsignal(signal));
+std::string crash_text(const std::string& what, int signal) {
+  return fmt::format("reading {} was ended by signal {} ({}): the file is damaged in a way that HDF5 does not survive", what,
+                     signal, ::strsignal(signal));
 }
 
 /// Commands that only look at a file, whoever it is from.
 int run_alone(const Request& request) {
   if (!gpfq::app::reads_foreign_files(request.command)) return run_serially(request);
   const Outcome outcome = run_contained([&] { return run_serially(request); });
-  if (outcome.signal != 0) fmt::print(stderr, "gpfq: {}\n", crash_text(request.input, outcome.signal));
+  if (outcome.signal != 0) fmt::print(stderr, "gpfq: {}\n", crash_text(request.input.string(), outcome.signal));
   return outcome.code;
 }
 
-/// The first process opens the model once in a child before the ranks meet. @returns what to say of a crash, else nothing
-std::string try_model(const Request& request) {
+/// A file without a name, for what a child says.
+class Notes {
+ public:
+  ~Notes() {
+    if (file_ != nullptr) std::fclose(file_);
+  }
+  Notes() = default;
+  Notes(const Notes&) = delete;
+  Notes& operator=(const Notes&) = delete;
+  [[nodiscard]] int descriptor() const { return file_ == nullptr ? -1 : ::fileno(file_); }
+  /// The first line of the program's own (the C library may have had its say before), without its name.
+  [[nodiscard]] std::string line() const {
+    constexpr std::string_view name = "gpfq: ";
+    std::array<char, 4096> text{};
+    if (file_ != nullptr) std::rewind(file_);
+    while (file_ != nullptr && std::fgets(text.data(), static_cast<int>(text.size()), file_) != nullptr) {
+      std::string line = text.data();
+      line.erase(line.find_last_not_of('\n') + 1);
+      if (line.starts_with(name)) return line.substr(name.size());
+    }
+    return "the job's files cannot be read: the process that tried them failed";
+  }
+
+ private:
+  std::FILE* file_ = std::tmpfile();
+};
+
+/// The first process opens the job's files once in a child before the ranks meet. @returns what to say of a crash, else
+/// nothing
+std::string crash_of_files(const Request& request) {
   const std::string rank = launched_rank();
   if (!rank.empty() && rank != "0") return "";
-  const std::filesystem::path model = gpfq::app::model_of(request);
-  if (model.empty()) return "";
-  const Outcome outcome = run_contained([&] {
-    gpfq::hdf5::ReadGuard::leave_signals();
-    gpfq::job::try_model(model);
-    return 0;
-  });
-  return outcome.signal == 0 ? "" : crash_text(model, outcome.signal);
+  const Notes notes;
+  const Outcome outcome = run_contained(
+      [&] {
+        gpfq::app::try_files(request);
+        return 0;
+      },
+      notes.descriptor());
+  if (outcome.signal != 0) return crash_text("the job's files", outcome.signal);
+  return outcome.code == 0 ? "" : notes.line();
 }
 
 /// A failure that only this rank has: the others wait in a collective, so the job is ended for all.
@@ -146,7 +178,7 @@ int end_all(const gpfq::mpi::Communicator& comm, const char* message, int code) 
   return code;
 }
 
-/// @param crash  what the first process has to say of a model that brought its reader down; else empty
+/// @param crash  what the first process has to say of a file that brought its reader down; else empty
 int run_with_ranks(const Request& request, const gpfq::mpi::Communicator& comm, const std::string& crash) {
   try {
     comm.agree([&] {
@@ -181,7 +213,7 @@ int main(int argc, char** argv) {
   if (parsed.exit_code >= 0) return end_before_work(parsed, argc, argv);
   if (!gpfq::app::needs_ranks(parsed.request.command)) return run_alone(parsed.request);
   gpfq::catch_stop_requests();  // a launcher may hand one on from here on
-  const std::string crash = try_model(parsed.request);
+  const std::string crash = crash_of_files(parsed.request);
   try {
     int code = 0;
     {

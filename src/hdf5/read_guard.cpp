@@ -38,7 +38,6 @@ struct State {
   bool limits_memory = false;
 };
 State state;
-bool leaves_signals = false;
 
 void say(const char* text) { static_cast<void>(!::write(STDERR_FILENO, text, std::strlen(text))); }
 
@@ -128,17 +127,15 @@ void ReadGuard::begin(const std::string& file, Index file_bytes, Memory memory) 
   is_outermost_ = true;
   const std::string text = fmt::format("gpfq: reading {:.2000} was ended by a signal (", file);
   std::copy_n(text.c_str(), std::min(text.size() + 1, state.text.size() - 1), state.text.begin());
-  if (!leaves_signals) install_handlers();
+  install_handlers();
   state.limits_memory = memory == Memory::as_the_file && limit_memory(std::max(least_memory, file_bytes));
 }
 
 ReadGuard::~ReadGuard() {
   if (!is_outermost_) return;
   if (state.limits_memory) ::setrlimit(RLIMIT_DATA, &state.memory_before);
-  if (!leaves_signals) restore_handlers();
+  restore_handlers();
   state.thread.store(0);
 }
-
-void ReadGuard::leave_signals() { leaves_signals = true; }
 
 }  // namespace gpfq::hdf5

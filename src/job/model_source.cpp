@@ -38,13 +38,6 @@ net::Model as_model(const store::ModelFile& file) {
   return model;
 }
 
-void try_model(const std::filesystem::path& model) {
-  try {
-    if (hdf5::is_hdf5(model) && !import_unless_native(model)) static_cast<void>(store::ModelFile(model));
-  } catch (const std::exception&) {  // a message, not a crash
-  }
-}
-
 std::string import_model(const std::filesystem::path& from, const std::filesystem::path& to) {
   const std::optional<net::Model> model = import_unless_native(from);
   if (!model) throw_input("{} is a native model already", from.string());

@@ -11,13 +11,16 @@
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 
 #include "gpfq/base/error.hpp"
 #include "gpfq/base/system.hpp"
+#include "gpfq/formats/tensor_file.hpp"
 #include "gpfq/store/model_file.hpp"
+#include "gpfq/store/sample_file.hpp"
 #include "job/blas.hpp"
 #include "job/estimate.hpp"
 #include "job/evaluation.hpp"
@@ -55,13 +58,36 @@ int choose_threads(const mpi::Communicator& comm) {
 
 }  // namespace
 
-std::filesystem::path model_of(const JobOptions& options) {
-  try {
+void try_files(const JobOptions& options, const std::filesystem::path& model) {
+  Config config;
+  const auto tries = [](const std::function<void()>& action) {
+    try {
+      action();
+    } catch (const std::exception&) {  // a message, not a crash
+    }
+  };
+  tries([&] {
     const std::string text = load_config_text(options.config, options.overrides);
-    return parse_config(text, folder_of(options.config), options.config.string()).model;
-  } catch (const Error&) {
-    return {};
-  }
+    config = parse_config(text, folder_of(options.config), options.config.string());
+  });
+  const std::filesystem::path used = model.empty() ? config.model : model;
+  tries([&] {
+    if (hdf5::is_hdf5(used) && !import_unless_native(used)) static_cast<void>(store::ModelFile(used));
+  });
+  const auto try_samples = [&](const DataSource& source) {
+    const store::SampleFile samples(source.file, source.inputs);
+    const std::vector<Index> last{samples.sample_count() - 1};
+    std::vector<float> values(static_cast<std::size_t>(element_count(samples.sample_shape())));
+    samples.read(last, values.data());
+    if (!source.labels.empty()) static_cast<void>(store::SampleFile(source.file, source.labels).read_labels(last));
+  };
+  tries([&] { try_samples(config.calibration); });
+  tries([&] {
+    if (config.evaluation) try_samples(*config.evaluation);
+  });
+  for (const LayerSource& layer : config.layers)
+    for (const formats::TensorLocation* location : {&layer.weight, &layer.inputs})
+      tries([&] { static_cast<void>(formats::open_tensor(*location)); });
 }
 
 Session::Session(const mpi::Communicator& comm, const JobOptions& options) {

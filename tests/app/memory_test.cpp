@@ -49,7 +49,7 @@ void expect_memory(const Json& layer, double tolerance) {
 }
 
 TEST(Memory, OfResidualFormIsAsEstimated) {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef GPFQ_SANITIZED
   GTEST_SKIP() << "the sanitizer takes memory of its own";
 #endif
   // Two blocks of 128 inputs take 40 MiB, which the ranks of a node share; tiles 80 MiB and more.
@@ -61,7 +61,7 @@ TEST(Memory, OfResidualFormIsAsEstimated) {
 }
 
 TEST(Memory, OfGramFormIsAsEstimatedByItsLargestPhase) {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef GPFQ_SANITIZED
   GTEST_SKIP() << "the sanitizer takes memory of its own";
 #endif
   constexpr double gram_tolerance = 0.35;  // the allocator keeps more or less of what a phase has freed

@@ -122,7 +122,7 @@ TEST(Program, RelativePathsAreThoseOfTheConfig) {
 
 /// A reader that dies in the midst of a file, here of a pipe that nobody writes to, leaves a message.
 TEST(Program, AReaderThatCrashesIsAMessage) {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef GPFQ_SANITIZED
   GTEST_SKIP() << "the sanitizer reports the signal itself";
 #endif
   const test::TempFolder folder;

@@ -77,7 +77,7 @@ TEST(AlignedBuffer, StartsAlignedAndZero) {
 
 TEST(AlignedBuffer, RefusesWhatCannotBe) {
   EXPECT_TRUE(mentions(fault([] { AlignedBuffer<float> buffer(-1); }), "negative"));
-#ifndef __SANITIZE_ADDRESS__  // which ends the program where the system says no
+#ifndef GPFQ_SANITIZED  // which ends the program where the system says no
   EXPECT_TRUE(mentions(fault([] { AlignedBuffer<std::uint8_t> buffer(Index{1} << 60); }), "out of memory"));
 #endif
 }

@@ -69,7 +69,7 @@ void on_memory(std::size_t bytes) {
 }
 
 void install_handlers() {
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef GPFQ_SANITIZED
   constexpr std::array watched = {SIGPROF, SIGALRM};  // the sanitizer's own handlers say more of the others
 #else
   constexpr std::array watched = {SIGPROF, SIGALRM, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};

@@ -41,7 +41,7 @@ void uncount(std::size_t bytes) {
 
 }  // namespace
 
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef GPFQ_SANITIZED
 
 // Declared here: GCC installs no header of them.
 extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*)(const volatile void*, std::size_t),

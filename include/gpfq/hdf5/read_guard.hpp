@@ -27,9 +27,6 @@ class ReadGuard {
   ReadGuard(const ReadGuard&) = delete;
   ReadGuard& operator=(const ReadGuard&) = delete;
 
-  /// From now on signals stay signals: for a process that only tries a file, whose parent tells how it ended.
-  static void leave_signals();
-
  private:
   void begin(const std::string& file, Index file_bytes, Memory memory);
   bool is_outermost_ = false;

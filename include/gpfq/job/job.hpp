@@ -116,12 +116,10 @@ struct BenchOptions {
 /// Imports `from` and writes the native model `to`; returns a line about it.
 [[nodiscard]] std::string import_model(const std::filesystem::path& from, const std::filesystem::path& to);
 
-/// The model that a job's config names; empty where there is none, or no such config.
-[[nodiscard]] std::filesystem::path model_of(const JobOptions& options);
-
-/// Opens an HDF5 model as a job will and lets go of it. What is wrong with it is the job's to say: this is for a process
-/// that HDF5 may bring down.
-void try_model(const std::filesystem::path& model);
+/// Opens the HDF5 files that a job begins with, reads a little of its data and lets go of them. What is wrong with them,
+/// or with the config, is the job's to say: this is for a process that HDF5 may bring down.
+/// @param model  in place of the config's; empty: the config's
+void try_files(const JobOptions& options, const std::filesystem::path& model);
 
 /// What is in a model (native or importable) or in an HDF5 file of data or activations.
 [[nodiscard]] std::string inspect(const std::filesystem::path& path);
