@@ -147,27 +147,47 @@ class Notes {
       line.erase(line.find_last_not_of('\n') + 1);
       if (line.starts_with(name)) return line.substr(name.size());
     }
-    return "the job's files cannot be read: the process that tried them failed";
+    return "";
+  }
+  /// All of it, for who looks for the cause.
+  void show() const {
+    if (file_ != nullptr) std::rewind(file_);
+    for (int c = 0; file_ != nullptr && (c = std::fgetc(file_)) != EOF;) std::fputc(c, stderr);
   }
 
  private:
   std::FILE* file_ = std::tmpfile();
 };
 
-/// The first process opens the job's files once in a child before the ranks meet. @returns what to say of a crash, else
-/// nothing
-std::string crash_of_files(const Request& request) {
+/// Signals by which a library falls; others come from outside.
+bool is_crash(int signal) {
+  return signal == SIGSEGV || signal == SIGBUS || signal == SIGFPE || signal == SIGABRT || signal == SIGILL;
+}
+
+/// The first process opens the job's files once in a child before the ranks meet. @returns why they cannot be read, as the
+/// child says it; else nothing
+std::string trouble_with_files(const Request& request) {
   const std::string rank = launched_rank();
   if (!rank.empty() && rank != "0") return "";
   const Notes notes;
   const Outcome outcome = run_contained(
       [&] {
-        gpfq::app::try_files(request);
-        return 0;
+        try {
+          gpfq::app::try_files(request);
+          return 0;
+        } catch (const gpfq::Error& error) {
+          fmt::print(stderr, "gpfq: {}\n", error.what());
+          return exit_code(error);
+        } catch (const std::exception&) {  // memory that is not had: the job will see
+          return 0;
+        }
       },
       notes.descriptor());
-  if (outcome.signal != 0) return crash_text("the job's files", outcome.signal);
-  return outcome.code == 0 ? "" : notes.line();
+  if (outcome.signal != 0) return is_crash(outcome.signal) ? crash_text("the job's files", outcome.signal) : "";
+  if (outcome.code == 0) return "";
+  const std::string line = notes.line();
+  if (line.empty()) notes.show();
+  return line.empty() ? "the process that tried the job's files has failed" : line;
 }
 
 /// A failure that only this rank has: the others wait in a collective, so the job is ended for all.
@@ -178,11 +198,11 @@ int end_all(const gpfq::mpi::Communicator& comm, const char* message, int code) 
   return code;
 }
 
-/// @param crash  what the first process has to say of a file that brought its reader down; else empty
-int run_with_ranks(const Request& request, const gpfq::mpi::Communicator& comm, const std::string& crash) {
+/// @param trouble  what the first process has to say of files that cannot be read; else empty
+int run_with_ranks(const Request& request, const gpfq::mpi::Communicator& comm, const std::string& trouble) {
   try {
     comm.agree([&] {
-      if (!crash.empty()) gpfq::throw_input("{}", crash);
+      if (!trouble.empty()) gpfq::throw_input("{}", trouble);
     });
     const std::string text = gpfq::app::run_on_ranks(request, comm);
     fmt::print("{}", text);
@@ -213,13 +233,13 @@ int main(int argc, char** argv) {
   if (parsed.exit_code >= 0) return end_before_work(parsed, argc, argv);
   if (!gpfq::app::needs_ranks(parsed.request.command)) return run_alone(parsed.request);
   gpfq::catch_stop_requests();  // a launcher may hand one on from here on
-  const std::string crash = crash_of_files(parsed.request);
+  const std::string trouble = trouble_with_files(parsed.request);
   try {
     int code = 0;
     {
       const gpfq::mpi::Environment environment(argc, argv);
       const gpfq::mpi::Communicator comm(MPI_COMM_WORLD);
-      code = run_with_ranks(parsed.request, comm, crash);
+      code = run_with_ranks(parsed.request, comm, trouble);
       if (code == exit_input || code == exit_fault) gpfq::mpi::Environment::leave_files();
     }
     if (code != exit_input && code != exit_fault) return code;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each rank runs its samples in waves; counts are summed.
+// Waves of samples, dealt to the ranks; counts are summed.
 #include "job/evaluation.hpp"
 
 #include <fmt/format.h>

@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -63,7 +64,7 @@ void try_files(const JobOptions& options, const std::filesystem::path& model) {
   const auto tries = [](const std::function<void()>& action) {
     try {
       action();
-    } catch (const std::exception&) {  // a message, not a crash
+    } catch (const std::exception&) {  // the job will say it
     }
   };
   tries([&] {
@@ -71,13 +72,14 @@ void try_files(const JobOptions& options, const std::filesystem::path& model) {
     config = parse_config(text, folder_of(options.config), options.config.string());
   });
   const std::filesystem::path used = model.empty() ? config.model : model;
-  tries([&] {
-    if (hdf5::is_hdf5(used) && !import_unless_native(used)) static_cast<void>(store::ModelFile(used));
-  });
+  if (hdf5::is_hdf5(used) && !import_unless_native(used)) static_cast<void>(store::ModelFile(used));
   const auto try_samples = [&](const DataSource& source) {
+    constexpr Index most_values = Index{1} << 22;
     const store::SampleFile samples(source.file, source.inputs);
+    const Index size = element_count(samples.sample_shape());
+    if (size > most_values) return;
     const std::vector<Index> last{samples.sample_count() - 1};
-    std::vector<float> values(static_cast<std::size_t>(element_count(samples.sample_shape())));
+    std::vector<float> values(static_cast<std::size_t>(size));
     samples.read(last, values.data());
     if (!source.labels.empty()) static_cast<void>(store::SampleFile(source.file, source.labels).read_labels(last));
   };
@@ -85,9 +87,13 @@ void try_files(const JobOptions& options, const std::filesystem::path& model) {
   tries([&] {
     if (config.evaluation) try_samples(*config.evaluation);
   });
-  for (const LayerSource& layer : config.layers)
-    for (const formats::TensorLocation* location : {&layer.weight, &layer.inputs})
-      tries([&] { static_cast<void>(formats::open_tensor(*location)); });
+  for (const LayerSource& layer : config.layers) {
+    tries([&] { static_cast<void>(formats::open_tensor(layer.weight)); });
+    tries([&] { static_cast<void>(formats::open_tensor(layer.inputs)); });
+    tries([&] {
+      if (layer.quantized_inputs) static_cast<void>(formats::open_tensor(*layer.quantized_inputs));
+    });
+  }
 }
 
 Session::Session(const mpi::Communicator& comm, const JobOptions& options) {
@@ -170,7 +176,7 @@ std::string evaluate_model(const mpi::Communicator& comm, const std::filesystem:
     samples = std::make_unique<Samples>(*config.evaluation, config.preprocess, model->graph().node(0).shape);
     labels = samples->labels(*config.evaluation);
   });
-  WorkDealer dealer(comm, config.checkpoint_seconds);
+  WorkDealer dealer(comm, std::numeric_limits<double>::infinity());  // there is nothing to keep
   const Accuracy accuracy = evaluate(comm, model->graph(), plan, config, *model, {*samples, labels}, dealer);
   model.reset();
   comm.barrier();

@@ -11,15 +11,17 @@
 
 namespace gpfq::job {
 
-/// Deals items to the ranks of a communicator, for work whose result does not depend on who does what: processors that are
-/// slower, or shared with others, take less of it. Ranks whose node has no shared memory keep to fixed shares.
+/// Deals items to the ranks of a communicator, for work whose result does not depend on who does what: processors that
+/// are slower, or shared with others, take less of it. Ranks whose node has no shared memory keep to fixed shares.
 class WorkDealer {
  public:
   /// Collective over `comm`, which must outlive it. @param interval  seconds between checkpoints: occasions to pause
-  /// come as often, or every second, give and take a run
-  WorkDealer(const mpi::Communicator& comm, double interval);
+  /// come as often, or every few seconds, give and take a run
+  /// @param ranks_per_node  ranks that take from one share at most; 0: all of a node
+  WorkDealer(const mpi::Communicator& comm, double interval, int ranks_per_node = 0);
 
-  /// Runs `step` on runs of the items, on whichever rank, until all are done. Collective; what `step` throws, all throw.
+  /// Runs `step` on runs of the items, on whichever rank, until all are done. Collective; what `step` throws, all
+  /// throw.
   /// @param items  ascending, the same on all ranks
   /// @param most   items of one run at most; towards the end runs are shorter
   /// @param step   not collective

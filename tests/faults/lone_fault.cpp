@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Preloaded into a job: the memory of one rank runs out at a chosen allocation, as it does on a node that others use
-// too; or a stop is asked for right after a chosen checkpoint; or the file system knows no locks. Nothing of it is in
-// the program.
+// too; or a stop is asked for right after a chosen checkpoint; or HDF5 falls at a chosen read; or the file system knows no
+// locks. Nothing of it is in the program.
 #include <dlfcn.h>
 #include <sys/file.h>
 
@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -53,6 +54,7 @@ void* take_or_throw(std::size_t bytes, std::size_t alignment) {
 }
 
 std::atomic<long> checkpoints{0};
+std::atomic<long> reads{0};
 
 /// How many there were of both, for the choice of one: in the file LONE_FAULT_COUNT.
 __attribute__((destructor)) void tell_count() {
@@ -88,6 +90,16 @@ extern "C" void* aligned_alloc(std::size_t alignment, std::size_t bytes) noexcep
   void* const memory = take(bytes, alignment);
   if (memory == nullptr) errno = ENOMEM;
   return memory;
+}
+
+// As hdf5.h declares it, whose headers this does without.
+extern "C" int H5Dread(std::int64_t dataset, std::int64_t type, std::int64_t memory, std::int64_t file, std::int64_t transfer,
+                       void* out) {
+  static const auto next =
+      next_one<int (*)(std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t, void*)>("H5Dread");
+  static const long chosen = is_chosen_rank() ? number("LONE_FAULT_READ", 0) : 0;
+  if (++reads == chosen) std::raise(SIGSEGV);
+  return next(dataset, type, memory, file, transfer, out);
 }
 
 extern "C" int flock(int file, int operation) noexcept {

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # One rank of three runs out of memory, at allocations all over a job: the others must not wait for it. All ranks end
-# within seconds, with one message that names the rank, and the job can be resumed.
+# within seconds, with one message that names the rank, and the job can be resumed. And a file that brings HDF5 down: before
+# the job has begun, and on a rank at work.
 # Usage: lone_fault_test.sh PROGRAM LAYERS_JOB LONE_FAULT CONV_JOB [TIMES]; mpirun's options in MPIRUN_FLAGS.
 set -uo pipefail
 program=$(realpath "$1")
@@ -76,4 +77,17 @@ for kind in residual nodes gram; do
   fi
   rm -rf "$output"
 done
+
+# fallen RANK READ: one message, which names a file, and exit code 2.
+fallen() {
+  rm -rf "$output"
+  quantize residual "$1" LONE_FAULT_READ="$2"
+  ((status == 2)) || fail "HDF5 falls at read $2 of rank $1: exit code $status"
+  (($(grep -c '^gpfq: ' "$folder/out") == 1)) || fail "HDF5 falls at read $2 of rank $1: there is not one message"
+  grep -q "^gpfq: reading $folder/demo/.* was ended by a signal (SIGSEGV)" "$folder/out" ||
+    fail "HDF5 falls at read $2 of rank $1: the file is not named"
+}
+fallen 0 1 # in the process that tries the job's files
+[[ ! -e $output ]] || fail 'a file that cannot be read leaves an output folder behind'
+fallen 1 1
 echo 'lone_fault_test: done'

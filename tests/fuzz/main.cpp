@@ -40,7 +40,7 @@ int report(const Importer& importer, std::uint64_t count, const Tally& tally) {
       "most {:.1f} MiB and {:.2f} s\n",
       importer.name, count, tally.taken, tally.refused, tally.contained, own, tally.failures.size() - own,
       static_cast<double>(tally.most_memory) / (1 << 20), tally.slowest_seconds));
-  return own == 0 && tally.taken > 0 ? 0 : 1;
+  return tally.failures.empty() && tally.taken > 0 ? 0 : 1;
 }
 
 }  // namespace

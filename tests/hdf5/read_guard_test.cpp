@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <cstdlib>
@@ -66,6 +67,30 @@ TEST_F(ReadGuardTest, AfterItAndOnOtherThreadsSignalsAreWhatTheyWere) {
         std::thread([] { std::raise(SIGSEGV); }).join();
       },
       ::testing::KilledBySignal(SIGSEGV), "^$");
+}
+
+TEST_F(ReadGuardTest, AnErrorLeavesNothingBehind) {
+  rlimit before{};
+  getrlimit(RLIMIT_DATA, &before);
+  EXPECT_THROW(static_cast<void>(open_file(file_)), Error);
+  rlimit after{};
+  getrlimit(RLIMIT_DATA, &after);
+  EXPECT_EQ(before.rlim_cur, after.rlim_cur);
+  EXPECT_EXIT(std::raise(SIGSEGV), ::testing::KilledBySignal(SIGSEGV), "^$");
+}
+
+TEST_F(ReadGuardTest, WhatSomebodyElseSendsIsNotTheFilesFault) {
+  EXPECT_EXIT(
+      {
+        const ReadGuard guard(file_, ReadGuard::Memory::any);
+        const pid_t self = ::getpid();
+        if (::fork() == 0) {
+          ::kill(self, SIGABRT);
+          std::_Exit(0);
+        }
+        ::sleep(10);
+      },
+      ::testing::KilledBySignal(SIGABRT), "^$");
 }
 
 TEST_F(ReadGuardTest, MemoryIsLimitedWhileItStands) {

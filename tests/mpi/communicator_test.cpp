@@ -272,6 +272,18 @@ TEST(Communicator, NodesAreCutIntoGroups) {
   EXPECT_EQ(pair.rank(), world().rank() % 2);
 }
 
+TEST(Communicator, ACallThatMpiRefusesIsAnErrorWithItsText) {
+  int value = 0;
+  try {
+    check(MPI_Bcast(&value, 1, MPI_INT, world().size(), world().get()), "MPI_Bcast");
+    ADD_FAILURE() << "no exception";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::fault);
+    EXPECT_NE(std::string(error.what()).find("MPI_Bcast"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("root"), std::string::npos) << error.what();
+  }
+}
+
 TEST(SharedWindow, WhatOneRankWritesAllSee) {
   const Communicator node = world().split_node();
   for (const bool share : {true, false}) {

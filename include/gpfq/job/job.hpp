@@ -116,9 +116,10 @@ struct BenchOptions {
 /// Imports `from` and writes the native model `to`; returns a line about it.
 [[nodiscard]] std::string import_model(const std::filesystem::path& from, const std::filesystem::path& to);
 
-/// Opens the HDF5 files that a job begins with, reads a little of its data and lets go of them. What is wrong with them,
-/// or with the config, is the job's to say: this is for a process that HDF5 may bring down.
+/// Opens the HDF5 files that a job begins with, reads a sample of its data and lets go of them: for a process that HDF5 may
+/// bring down. What is wrong with the data or the config is the job's to say.
 /// @param model  in place of the config's; empty: the config's
+/// @throws Error (input): the model cannot be read, as the job would say
 void try_files(const JobOptions& options, const std::filesystem::path& model);
 
 /// What is in a model (native or importable) or in an HDF5 file of data or activations.
