@@ -123,8 +123,8 @@ void make_text(const char* file) {
   *std::copy(closing.begin(), closing.end(), out) = '\0';
 }
 
-/// True for an object of a file that is written too: that one is the job's own. (The driver would say more, but to ask for it
-/// is collective.)
+/// True for an object of a file that is written too: that one is the job's own. (The driver would say more, but to ask
+/// for it is collective.)
 bool is_own(hid_t object) {
   const hid_t file = H5Iget_file_id(object);
   unsigned intent = H5F_ACC_RDONLY;
