@@ -252,7 +252,8 @@ void Propagation::write_batch(int node, Network network, Range samples, const ne
   start_sync(store_.path(node, network));
 }
 
-/// Runs `wave` over all samples, on whichever rank; at a cut >= 0 stores what is live there and drops what was live at `first`.
+/// Runs `wave` over all samples, on whichever rank; at a cut >= 0 stores what is live there and drops what was live at
+/// `first`.
 void Propagation::store_cut(int first, int cut, const Wave& wave) {
   const std::vector<int> live = cut < 0 ? std::vector<int>() : net::live_at(graph_, cut);
   std::vector<Tensor> tensors;

@@ -19,20 +19,14 @@ void (*report)(std::size_t) = nullptr;
 
 std::ptrdiff_t bounded(std::size_t bytes) { return static_cast<std::ptrdiff_t>(std::min(bytes, SIZE_MAX / 4)); }
 
-/// Reports where `bytes` more would be too much. What no machine has is not had: malloc says so by itself.
-void check(std::size_t bytes) {
-  constexpr std::size_t unavailable = std::size_t{1} << 40;
-  if (!is_watched.load(std::memory_order_relaxed) || bytes > unavailable) return;
-  const std::ptrdiff_t after = held + bounded(bytes);
-  if (after <= limit_bytes) return;
-  is_watched = false;
-  report(static_cast<std::size_t>(after));
-}
-
+/// What was asked for and refused was not had, and does not come here.
 void count(std::size_t bytes) {
   if (!is_watched.load(std::memory_order_relaxed)) return;
   const std::ptrdiff_t now = held += bounded(bytes);
   if (now > most) most = now;
+  if (now <= limit_bytes) return;
+  is_watched = false;
+  report(static_cast<std::size_t>(now));
 }
 
 void uncount(std::size_t bytes) {
@@ -51,10 +45,7 @@ extern "C" std::size_t __sanitizer_get_allocated_size(const volatile void*);
 namespace {
 
 [[maybe_unused]] const int installed = __sanitizer_install_malloc_and_free_hooks(
-    [](const volatile void*, std::size_t size) {
-      check(size);
-      count(size);
-    },
+    [](const volatile void*, std::size_t size) { count(size); },
     [](const volatile void* p) {
       if (p != nullptr && is_watched) uncount(__sanitizer_get_allocated_size(p));
     });
@@ -70,11 +61,8 @@ void* __libc_realloc(void*, std::size_t);
 void* __libc_memalign(std::size_t, std::size_t);
 void __libc_free(void*);
 
-// What was asked for and refused was not had.
 static void* counted(void* p) {
-  if (p == nullptr) return p;
-  check(malloc_usable_size(p));
-  count(malloc_usable_size(p));
+  if (p != nullptr) count(malloc_usable_size(p));
   return p;
 }
 void* malloc(std::size_t size) { return counted(__libc_malloc(size)); }
