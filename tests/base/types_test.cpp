@@ -5,9 +5,13 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstdint>
+#include <memory>
+#include <vector>
 
 #include "gpfq/base/aligned_buffer.hpp"
+#include "gpfq/base/system.hpp"
 #include "support/errors.hpp"
 
 namespace gpfq {
@@ -73,6 +77,25 @@ TEST(AlignedBuffer, StartsAlignedAndZero) {
   const AlignedBuffer<double> empty(0);
   EXPECT_EQ(empty.size(), 0);
   EXPECT_EQ(empty.data(), nullptr);
+}
+
+TEST(AlignedBuffer, TakesTheRoomThatOthersGaveBack) {
+#ifdef GPFQ_SANITIZED
+  GTEST_SKIP() << "freed memory is kept back under AddressSanitizer";
+#endif
+  constexpr Index bytes = Index{3} << 20;
+  using Small = std::array<char, 4000>;
+  std::vector<std::unique_ptr<Small>> kept;  // what comes to lie behind the buffers
+  const auto take_two = [&] {
+    const AlignedBuffer<char> one(bytes);
+    const AlignedBuffer<char> other(bytes);
+    kept.push_back(std::make_unique<Small>());
+  };
+  { const AlignedBuffer<char> large(6 * bytes); }  // from here on the C library takes smaller ones from its heap
+  take_two();
+  const Index before = peak_memory_bytes();
+  for (int time = 0; time < 200; ++time) take_two();
+  EXPECT_LT(peak_memory_bytes() - before, 8 * bytes);
 }
 
 TEST(AlignedBuffer, RefusesWhatCannotBe) {

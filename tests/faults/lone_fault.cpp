@@ -86,12 +86,6 @@ void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); 
 void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
 
-extern "C" void* aligned_alloc(std::size_t alignment, std::size_t bytes) noexcept {
-  void* const memory = take(bytes, alignment);
-  if (memory == nullptr) errno = ENOMEM;
-  return memory;
-}
-
 // As hdf5.h declares it, whose headers this does without.
 extern "C" int H5Dread(std::int64_t dataset, std::int64_t type, std::int64_t memory, std::int64_t file, std::int64_t transfer,
                        void* out) {
