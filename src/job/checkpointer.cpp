@@ -40,13 +40,16 @@ void Checkpointer::save_behind(std::vector<std::filesystem::path> files) {
     state_.ranks = comm_.size();
     state_.seconds = earlier_seconds_ + since_start_.seconds();
     state_.time = static_cast<std::int64_t>(std::time(nullptr));
-    on_disk_ = std::async(std::launch::async, [this, files = std::move(files), bytes = pack_checkpoint(state_)] {
-      for (const std::filesystem::path& file : files) sync_file(file);
-      write_manifest(output_, bytes);
-    });
+    on_disk_ = std::async(std::launch::async,
+                          [this, files = std::move(files), unneeded = unneeded_, bytes = pack_checkpoint(state_)] {
+                            for (const std::filesystem::path& file : files) sync_file(file);
+                            write_manifest(output_, bytes);
+                            std::error_code ignored;
+                            for (const std::filesystem::path& file : unneeded) std::filesystem::remove(file, ignored);
+                          });
   });
+  unneeded_.clear();
   is_pending_ = true;
-  after_pending_ = std::exchange(later_, {});
   last_save_ = since_start_.seconds();
   pending_seconds_ = last_save_ - began_;
   if (std::exchange(is_first_, false)) settle();
@@ -61,7 +64,6 @@ void Checkpointer::settle() {
     on_disk_.get();
     remove_unnamed();
   });
-  for (const std::function<void()>& action : std::exchange(after_pending_, {})) action();
   const double seconds = pending_seconds_ + waiting.seconds();
   seconds_ += seconds;
   if (listener_) listener_(seconds);

@@ -26,13 +26,14 @@ class Checkpointer {
   /// True, on all ranks alike, when it is time for a checkpoint or a stop was asked for. Collective.
   /// @param share  of the time between checkpoints that must have passed: less than 1 where work is about to be lost
   [[nodiscard]] bool is_due(double share = 1) const;
-  /// Writes the manifest, then removes state files that it no longer names and does what was put off. Collective.
+  /// Writes the manifest, then removes state files that it no longer names and what remove_after_save() was told of.
+  /// Collective.
   void save();
   /// The same, behind the work that follows: on root a thread of its own puts `files`, which the manifest vouches for, and
-  /// then the manifest on disk, until settle(). Nobody writes to these files before. A process's first one is waited for:
-  /// from then on a run is worth keeping. Collective.
+  /// then the manifest on disk, then removes what is no longer needed, until settle(). Nobody writes to these files before.
+  /// A process's first one is waited for: from then on a run is worth keeping. Collective.
   void save_behind(std::vector<std::filesystem::path> files);
-  /// Waits for what save_behind() began, then does what was put off until then. Collective.
+  /// Waits for what save_behind() began. Collective.
   /// @throws Error (output) on all ranks when it could not be written
   void settle();
   /// Waits for the thread alone: before files are removed in the wake of an error.
@@ -40,8 +41,8 @@ class Checkpointer {
   /// Throws Error (stopped) on all ranks when a stop was asked for at the last is_due(). To be called after save() or
   /// save_behind(). Collective.
   void stop_if_asked();
-  /// Puts something off until the next manifest is on disk. All ranks alike: it may be collective.
-  void after_save(std::function<void()> action) { later_.push_back(std::move(action)); }
+  /// A file that no rank has open, and that the next manifest does not need: removed when that is on disk.
+  void remove_after_save(std::filesystem::path file) { unneeded_.push_back(std::move(file)); }
 
   /// A name for the next state file. The same on all ranks.
   [[nodiscard]] std::string next_state_name();
@@ -68,11 +69,10 @@ class Checkpointer {
   double seconds_ = 0;           ///< that the work waited
   mutable bool stop_ = false;
   mutable double began_ = 0;  ///< with the last is_due(), which comes before whatever is saved
-  std::vector<std::function<void()>> later_;
+  std::vector<std::filesystem::path> unneeded_;
   bool is_first_ = true;
   bool is_pending_ = false;      ///< between save_behind() and settle()
   double pending_seconds_ = 0;   ///< that save_behind() itself took
-  std::vector<std::function<void()>> after_pending_;
   std::future<void> on_disk_;    ///< on root, while pending
   std::function<void(double)> listener_;
 };

@@ -391,7 +391,7 @@ void Propagation::drop_read(int first, const std::vector<int>& live) {
     if (std::find(live.begin(), live.end(), node) == live.end())
       for (const Network network : networks_of(node)) {
         whole_.erase({node, network});
-        checkpointer_.after_save([&store = store_, node, network] { store.remove(node, network); });
+        checkpointer_.remove_after_save(store_.release(node, network));
       }
 }
 
@@ -416,7 +416,7 @@ std::unique_ptr<OutputCollector> Propagation::collect(const LayerPlan& layer, bo
 
 /// A tensor that is written part by part: a new one, or one that an earlier run began.
 void Propagation::grow(int node, Network network) {
-  checkpointer_.settle();  // what it has put off makes room
+  checkpointer_.settle();  // what it has removed makes room
   std::vector<TensorRecord>& known = checkpointer_.state().tensors;
   const auto found = std::find_if(known.begin(), known.end(), [&](const TensorRecord& record) {
     return !record.is_whole && record.node == node && record.network == static_cast<int>(network);

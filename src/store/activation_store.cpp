@@ -230,15 +230,12 @@ net::Batch ActivationStore::read_samples(int node, Network network, Index first_
   return batch;
 }
 
-void ActivationStore::remove(int node, Network network) {
+std::filesystem::path ActivationStore::release(int node, Network network) {
   Tensor& target = tensors_.at({node, network});
-  const std::filesystem::path path = target.path;
+  std::filesystem::path path = target.path;
   target.file.close(comm_);
   tensors_.erase({node, network});
-  // Freeing a large file takes a while: each network's is deleted by a rank of its own.
-  const int owner = network == Network::analog ? 0 : 1 % comm_.size();
-  std::error_code ignored;
-  if (comm_.rank() == owner) std::filesystem::remove(path, ignored);
+  return path;
 }
 
 }  // namespace gpfq::store

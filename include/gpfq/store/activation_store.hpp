@@ -61,8 +61,8 @@ class ActivationStore {
                                          Index first_channel, Index count) const;
   /// Samples first .. first+count−1, row-major per sample. Independent.
   [[nodiscard]] net::Batch read_samples(int node, Network network, Index first_sample, Index count) const;
-  /// Deletes a tensor. Collective.
-  void remove(int node, Network network);
+  /// Closes a tensor's file and forgets it. Returns the file, which stays. Collective.
+  [[nodiscard]] std::filesystem::path release(int node, Network network);
 
   [[nodiscard]] Index bytes_read() const { return bytes_read_; }
   [[nodiscard]] Index bytes_written() const { return bytes_written_; }
