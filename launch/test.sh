@@ -20,7 +20,7 @@ hosts_needs=( # tests labelled hosts: several hosts in network namespaces
 
 # Labels left out: without --with-cluster, and of the pass with sanitizers (other numbers of ranks add time, not paths).
 cluster_labels='^(slurm|hosts|long|campaign)$'
-unsanitized_labels='^(install|data|slurm|hosts|long|campaign|faults|fuzz_hdf5|bench.*|ranks(1|[3-9]|[1-9][0-9]+))$'
+unsanitized_labels='^(install|data|scripts|slurm|hosts|long|campaign|faults|fuzz_hdf5|bench.*|ranks(1|[3-9]|[1-9][0-9]+))$'
 
 build_dir=build
 with_cluster=false
@@ -108,12 +108,16 @@ run_plain() {
 }
 
 # -Og and short debug information: with -O2 -g instrumented code takes over three times as long to compile. Open MPI
-# leaks by design at exit, so leaks are not looked for; memory that cannot be had is refused as it is elsewhere.
+# leaks by design at exit, so leaks are not looked for; memory that cannot be had is refused as it is elsewhere. The
+# tests, which are not instrumented, are those of the plain build where this follows one.
 run_sanitized() {
-  local dir=$build_dir-sanitize
+  local dir=$build_dir-sanitize objects=
   mkdir -p "$dir"
+  if [[ $only_sanitized == false ]]; then
+    objects=$(realpath "$build_dir")
+  fi
   configure "$dir" Debug '-DCMAKE_CXX_FLAGS_DEBUG=-Og -g1' \
-    -DGPFQ_TESTS=ON -DGPFQ_BENCHMARKS=OFF -DGPFQ_SANITIZE=address,undefined
+    -DGPFQ_TESTS=ON -DGPFQ_BENCHMARKS=OFF -DGPFQ_SANITIZE=address,undefined -DGPFQ_TEST_OBJECTS="$objects"
   build "$dir"
   ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 GPFQ_FUZZ_COUNT=100 \
     run_tests "$dir" "$unsanitized_labels"

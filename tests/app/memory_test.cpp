@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "app/program.hpp"
+#include "support/sanitizer.hpp"
 #include "support/tensor_files.hpp"
 
 namespace gpfq::app {
@@ -49,9 +50,7 @@ void expect_memory(const Json& layer, double tolerance) {
 }
 
 TEST(Memory, OfResidualFormIsAsEstimated) {
-#ifdef GPFQ_SANITIZED
-  GTEST_SKIP() << "the sanitizer takes memory of its own";
-#endif
+  if (test::has_address_sanitizer()) GTEST_SKIP() << "the sanitizer takes memory of its own";
   // Two blocks of 128 inputs take 40 MiB, which the ranks of a node share; tiles 80 MiB and more.
   const LayerFolder folder(20000, 256, 512);
   for (const int ranks : {1, 2}) {
@@ -61,9 +60,7 @@ TEST(Memory, OfResidualFormIsAsEstimated) {
 }
 
 TEST(Memory, OfGramFormIsAsEstimatedByItsLargestPhase) {
-#ifdef GPFQ_SANITIZED
-  GTEST_SKIP() << "the sanitizer takes memory of its own";
-#endif
+  if (test::has_address_sanitizer()) GTEST_SKIP() << "the sanitizer takes memory of its own";
   constexpr double gram_tolerance = 0.35;  // the allocator keeps more or less of what a phase has freed
   const LayerFolder folder(4096, 1536, 64);
   const Json gram = {{"form", "gram"}};

@@ -2,6 +2,7 @@
 // The built program and a small job for it.
 #pragma once
 
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -14,10 +15,16 @@
 
 namespace gpfq::app {
 
+/// The program's path.
+[[nodiscard]] inline std::string program() {
+  const char* const path = std::getenv("GPFQ_PROGRAM");
+  return path == nullptr ? GPFQ_PROGRAM : path;
+}
+
 /// Runs the program; 0 ranks is without mpirun.
 [[nodiscard]] inline test::CommandResult run_program(int ranks, std::vector<std::string> arguments,
                                                      int limit_seconds = 60) {
-  arguments.insert(arguments.begin(), GPFQ_PROGRAM);
+  arguments.insert(arguments.begin(), program());
   return test::run_command(ranks, arguments, limit_seconds);
 }
 

@@ -9,6 +9,7 @@
 #include <cstdlib>
 
 #include "support/errors.hpp"
+#include "support/sanitizer.hpp"
 #ifdef GPFQ_TEST_ONNX
 #include "formats/onnx_model_writer.hpp"
 #endif
@@ -122,15 +123,13 @@ TEST(Program, RelativePathsAreThoseOfTheConfig) {
 
 /// A reader that dies in the midst of a file, here of a pipe that nobody writes to, leaves a message.
 TEST(Program, AReaderThatCrashesIsAMessage) {
-#ifdef GPFQ_SANITIZED
-  GTEST_SKIP() << "the sanitizer reports the signal itself";
-#endif
+  if (test::has_address_sanitizer()) GTEST_SKIP() << "the sanitizer reports the signal itself";
   const test::TempFolder folder;
   const std::string script = fmt::format(
       "mkfifo '{0}'; '{1}' inspect '{0}' 2>'{2}' & reader=$!; tries=0; "
       "until kill -SEGV $(cat /proc/$reader/task/$reader/children) 2>/dev/null; do "
       "sleep 0.1; tries=$((tries + 1)); [ $tries -lt 100 ] || exit 99; done; wait $reader",
-      (folder / "model.h5").string(), GPFQ_PROGRAM, (folder / "err").string());
+      (folder / "model.h5").string(), program(), (folder / "err").string());
   const int status = std::system(script.c_str());
   EXPECT_EQ(WEXITSTATUS(status), 2);
   EXPECT_TRUE(mentions(test::read_text(folder / "err"), "model.h5 was ended by signal 11"));

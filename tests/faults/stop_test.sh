@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # A stop that is asked for right after a checkpoint, whatever the job is at then: reading samples, sums, factors, tiles,
 # propagation, evaluation. It ends with 75 at the next occasion, and the run goes on to the codes and the accuracy of an
-# undisturbed one.
+# undisturbed one. SIGTERM does not wait for an occasion, and loses nothing that a checkpoint holds.
 # Usage: stop_test.sh PROGRAM LAYERS_JOB LONE_FAULT CONV_JOB; mpirun's options in MPIRUN_FLAGS.
 set -uo pipefail
 program=$(realpath "$1")
@@ -19,13 +19,20 @@ fail() {
   exit 1
 }
 
-# quantize RANKS NAME=VALUE OPTION...: with the variable in the environment of the ranks; exit code in $status.
-quantize() {
+# start RANKS NAME=VALUE OPTION...: with the variable in the environment of the ranks; the process in $job.
+start() {
   local ranks=$1 variable=$2
   shift 2
   # shellcheck disable=SC2086
   timeout -s KILL 100 mpirun ${MPIRUN_FLAGS:-} -q -x LD_PRELOAD="$lone_fault" -x LONE_FAULT_RANK=0 -x "$variable" -n "$ranks" \
-    "$program" quantize "$config" --set threads=1 "${settings[@]}" --set "output=$output" "$@" >"$folder/out" 2>&1
+    "$program" quantize "$config" --set threads=1 "${settings[@]}" --set "output=$output" "$@" >"$folder/out" 2>&1 &
+  job=$!
+}
+
+# quantize RANKS NAME=VALUE OPTION...: as start, and waits; exit code in $status.
+quantize() {
+  start "$@"
+  wait "$job"
   status=$?
 }
 
@@ -46,6 +53,34 @@ stop_at() {
   rm -rf "$output"
 }
 
+# end_at_once: SIGTERM as soon as there is a checkpoint, then on to the end. mpirun leaves ranks a second: the job is longer.
+end_at_once() {
+  local waited=0
+  quantize 3 LONE_FAULT_STOP=0
+  ((status == 0)) || fail "$kind: the undisturbed run ends with $status"
+  expected=$(results "$output")
+  rm -rf "$output"
+  start 3 LONE_FAULT_STOP=0
+  until [[ -e $output/checkpoint/job.ckpt ]]; do
+    kill -0 "$job" || fail "$kind: ended before its first checkpoint"
+    sleep 0.02
+  done
+  kill -TERM "$job"
+  while pgrep -f "output=$output" >/dev/null; do
+    ((++waited < 100)) || fail "$kind: still there 10 s after SIGTERM"
+    sleep 0.1
+  done
+  wait "$job"
+  status=$?
+  ((status != 0 && status != 2 && status != 75)) || fail "$kind, SIGTERM: exit code $status"
+  quantize 2 LONE_FAULT_STOP=0 --resume
+  ((status == 0)) || fail "$kind, SIGTERM: resumed, it ends with $status"
+  grep -q 'resumed after' "$output/log" || fail "$kind, SIGTERM: it did not go on from a checkpoint"
+  [[ $(results "$output") == "$expected" ]] || fail "$kind, SIGTERM: other results"
+  rm -rf "$output"
+  echo "$kind: ended by SIGTERM, and went on"
+}
+
 # try_kind: every checkpoint of a few, those at the end among them.
 try_kind() {
   local i
@@ -62,12 +97,17 @@ try_kind() {
 }
 
 "$conv_job" "$folder/conv" 400 >"$folder/out" || fail 'no network'
+"$conv_job" "$folder/long" 4000 >"$folder/out" || fail 'no network'
 "$layers_job" "$folder/layers" 1 3000 >"$folder/out" || fail 'no job'
 kind=network
 config=$folder/conv/job.json
 settings=(--set checkpoint_seconds=0 --set quantization.block=512 --set memory_per_rank=64MiB)
 try_kind
 grep -q 'evaluated' "$folder/inspected" || fail 'the last stop was not in the evaluation'
+kind=long
+config=$folder/long/job.json
+settings=(--set checkpoint_seconds=0 --set quantization.block=512 --set memory_per_rank=128MiB)
+end_at_once
 kind=factors
 config=$folder/layers/job.json
 settings=(--set checkpoint_seconds=0 --set quantization.block=512 --set memory_per_rank=128MiB --set quantization.method=qronos --set quantization.form=gram)

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "gpfq/hdf5/handle.hpp"
+#include "support/sanitizer.hpp"
 #include "support/temp_folder.hpp"
 
 namespace gpfq::hdf5 {
@@ -25,9 +26,7 @@ class ReadGuardTest : public ::testing::Test {
  protected:
   void SetUp() override {
     std::ofstream(file_) << "not much";
-#ifdef GPFQ_SANITIZED
-    GTEST_SKIP() << "sanitizers keep their own handlers and memory";
-#endif
+    if (test::has_address_sanitizer()) GTEST_SKIP() << "sanitizers keep their own handlers and memory";
   }
 
   const test::TempFolder folder_;
