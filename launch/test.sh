@@ -15,7 +15,6 @@ slurm_needs=( # tests labelled slurm: daemons of a Slurm on this machine
 )
 hosts_needs=( # tests labelled hosts: several hosts in network namespaces
   'iproute2                   iproute2       iproute2        ip'
-  'procps                     procps         procps          pgrep'
 )
 
 # Labels left out: without --with-cluster, and of the pass with sanitizers (other numbers of ranks add time, not paths).

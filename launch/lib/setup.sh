@@ -29,6 +29,7 @@ test_needs=(
   'libgtest-dev               googletest     googletest      -'
   'libbenchmark-dev           benchmark      benchmark       -'
   'shellcheck                 shellcheck     shellcheck      shellcheck'
+  'procps                     procps         procps          pgrep'
 )
 
 missing_packages=()

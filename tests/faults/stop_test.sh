@@ -10,7 +10,8 @@ layers_job=$(realpath "$2")
 lone_fault=$(realpath "$3")
 conv_job=$(realpath "$4")
 folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+job=
+trap 'if [[ -n $job ]]; then kill -KILL -- "-$job" 2>/dev/null; fi; rm -rf "$folder"' EXIT
 output=$folder/run
 
 fail() {

@@ -139,8 +139,12 @@ TEST(ActivationStore, ReleaseForgetsATensorAndTheRestStays) {
     comm.barrier();
     EXPECT_EQ(test::listing(folder / "store"), "1_analog.h5 2_analog.h5");
     comm.barrier();
+    const FileFrame frame = store.frame(1, Network::analog);
     EXPECT_EQ(store.release(1, Network::analog).filename(), "1_analog.h5");
     EXPECT_EQ(test::listing(folder / "store"), "1_analog.h5 2_analog.h5");
+    store.reopen(1, Network::analog, "x", {3}, 4, frame);  // what a checkpoint said of it still holds
+    EXPECT_EQ(differences(store.read_samples(1, Network::analog, 0, 4), 0, 1), 0);
+    static_cast<void>(store.release(1, Network::analog));
     EXPECT_THROW(static_cast<void>(store.read_samples(1, Network::analog, 0, 1)), Error);
     EXPECT_EQ(differences(store.read_samples(2, Network::analog, 0, 4), 0, 2), 0);
     comm.barrier();
