@@ -30,11 +30,25 @@ start() {
   job=$!
 }
 
-# quantize RANKS NAME=VALUE OPTION...: as start, and waits; exit code in $status.
-quantize() {
-  start "$@"
+# finish: waits for the job; exit code in $status.
+finish() {
   wait "$job"
   status=$?
+  job=
+}
+
+# quantize RANKS NAME=VALUE OPTION...: start and finish.
+quantize() {
+  start "$@"
+  finish
+}
+
+# run_undisturbed NAME=VALUE: its results in $expected.
+run_undisturbed() {
+  quantize 3 "$1"
+  ((status == 0)) || fail "$kind: the undisturbed run ends with $status"
+  expected=$(results "$output")
+  rm -rf "$output"
 }
 
 # results OUTPUT: codes and accuracy.
@@ -57,10 +71,7 @@ stop_at() {
 # end_at_once: SIGTERM as soon as there is a checkpoint, then on to the end. mpirun leaves ranks a second: the job is longer.
 end_at_once() {
   local waited=0
-  quantize 3 LONE_FAULT_STOP=0
-  ((status == 0)) || fail "$kind: the undisturbed run ends with $status"
-  expected=$(results "$output")
-  rm -rf "$output"
+  run_undisturbed LONE_FAULT_STOP=0
   start 3 LONE_FAULT_STOP=0
   until [[ -e $output/checkpoint/job.ckpt ]]; do
     kill -0 "$job" || fail "$kind: ended before its first checkpoint"
@@ -71,8 +82,7 @@ end_at_once() {
     ((++waited < 100)) || fail "$kind: still there 10 s after SIGTERM"
     sleep 0.1
   done
-  wait "$job"
-  status=$?
+  finish
   ((status != 0 && status != 2 && status != 75)) || fail "$kind, SIGTERM: exit code $status"
   quantize 2 LONE_FAULT_STOP=0 --resume
   ((status == 0)) || fail "$kind, SIGTERM: resumed, it ends with $status"
@@ -85,10 +95,7 @@ end_at_once() {
 # try_kind: every checkpoint of a few, those at the end among them.
 try_kind() {
   local i
-  quantize 3 LONE_FAULT_COUNT="$folder/count"
-  ((status == 0)) || fail "$kind: the undisturbed run ends with $status"
-  expected=$(results "$output")
-  rm -rf "$output"
+  run_undisturbed LONE_FAULT_COUNT="$folder/count"
   read -r _ count <"$folder/count"
   ((count > 4)) || fail "$kind: $count checkpoints"
   for i in 1 $((count / 3)) $((count * 2 / 3)) $((count - 1)); do
