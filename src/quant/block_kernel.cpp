@@ -19,46 +19,53 @@ namespace {
 // Neurons abreast where a tile has enough of them: as many independent sums hide the latency of one another's additions.
 constexpr Index wide_lanes = 2 * kernel_lanes;
 
+/// One number of each of these neurons.
 template <Index lanes>
-using Lanes = std::array<float, static_cast<std::size_t>(lanes)>;
+using Lanes = Eigen::Array<float, lanes, 1>;
+
+/// Rows of these neurons by input of the strip, one after the other: in the arrays of all neurons they lie a row apart,
+/// which in a wide tile is so far that they push each other out of the first-level cache.
+template <Index lanes>
+using StripRows = std::array<Lanes<lanes>, static_cast<std::size_t>(kernel_strip)>;
+
+template <Index lanes>
+Lanes<lanes> load(const float* values) {
+  return Eigen::Map<const Lanes<lanes>>(values);
+}
+
+template <Index lanes>
+void store(const Lanes<lanes>& values, float* at) {
+  Eigen::Map<Lanes<lanes>> lanes_there(at);
+  lanes_there = values;
+}
+
+/// @param codes  whole numbers below 256
+template <Index lanes>
+void store_codes(const Lanes<lanes>& codes, std::uint8_t* at) {
+  Eigen::Map<Eigen::Array<std::uint8_t, lanes, 1>> lanes_there(at);
+  lanes_there = codes.template cast<std::int32_t>().template cast<std::uint8_t>();
+}
 
 /// c_t of some neurons: P_t + C_tt w_t + Σ_{s<t} C_ts w_s − Σ_{s<t} G_ts q_s, s ascending from the strip's first input;
 /// the two sums apart, so that neither waits for the other's additions.
+/// @param C, G  row t from the strip's first input on   @param count  inputs of the strip before t
 template <Index lanes>
-Lanes<lanes> path_sums(const BlockOperands& block, Index begin, Index t, Index first) {
-  const Index n = block.neurons;
-  const float* G = block.G + t * block.width;
-  const float* C = block.C + t * block.width;
-  const float* P = block.P + t * n + first;
-  Lanes<lanes> c;
-  Lanes<lanes> arrived;
-  for (std::size_t lane = 0; lane < lanes; ++lane) {  // by vectors as the sums are: narrower copies would stall them
-    c[lane] = P[lane];
-    arrived[lane] = 0;
+Lanes<lanes> path_sums(const float* P, const float* C, const float* G, const StripRows<lanes>& W, const StripRows<lanes>& Q,
+                       std::size_t count) {
+  Lanes<lanes> c = load<lanes>(P);
+  Lanes<lanes> arrived = Lanes<lanes>::Zero();
+  for (std::size_t s = 0; s < count; ++s) {
+    arrived += C[s] * W[s];
+    c -= G[s] * Q[s];
   }
-  for (Index s = begin; s < t; ++s) {
-    const float* W = block.W + s * n + first;
-    const float* Q = block.Q + s * n + first;
-    for (std::size_t lane = 0; lane < lanes; ++lane) {
-      arrived[lane] += C[s] * W[lane];
-      c[lane] -= G[s] * Q[lane];
-    }
-  }
-  const float* W = block.W + t * n + first;
-  for (std::size_t lane = 0; lane < lanes; ++lane) c[lane] += arrived[lane] + C[t] * W[lane];
-  return c;
+  return c + (arrived + C[count] * W[count]);
 }
 
-/// c_t of some neurons: P_t − Σ_{s<t} G_ts d_s, s ascending from the strip's first input; D as laid out in the operands.
-template <Index lanes, class Operands>
-Lanes<lanes> difference_sums(const Operands& block, const float* D, Index begin, Index t, Index first) {
-  Lanes<lanes> c;
-  std::copy_n(block.P + t * block.neurons + first, lanes, c.begin());
-  for (Index s = begin; s < t; ++s) {
-    const float factor = block.G[t * block.width + s];
-    const float* row = D + s * block.neurons + first;
-    for (std::size_t lane = 0; lane < lanes; ++lane) c[lane] -= factor * row[lane];
-  }
+/// c_t of some neurons: P_t − Σ_{s<t} G_ts d_s, s ascending from the strip's first input.
+template <Index lanes>
+Lanes<lanes> difference_sums(const float* P, const float* G, const StripRows<lanes>& D, std::size_t count) {
+  Lanes<lanes> c = load<lanes>(P);
+  for (std::size_t s = 0; s < count; ++s) c -= G[s] * D[s];
   return c;
 }
 
@@ -72,32 +79,61 @@ float shrink(float z, float threshold) { return std::copysign(std::max(std::abs(
 /// Where z would lie among levels without a shift: zero up to λ, beyond it a spacing or more from zero.
 float unshift(float z, float threshold, float shift) { return std::abs(z) <= threshold ? 0.0F : z - std::copysign(1.0F, z) * shift; }
 
+/// What of some neurons' alphabets their rounding reads.
+template <Index lanes>
+struct LaneAlphabets {
+  Lanes<lanes> step, inverse_spacing;
+  Lanes<lanes> threshold = Lanes<lanes>::Zero();
+  Lanes<lanes> shift = Lanes<lanes>::Zero();
+
+  LaneAlphabets(const BlockOperands& block, Index first)
+      : step(load<lanes>(block.step + first)), inverse_spacing(load<lanes>(block.inverse_spacing + first)) {
+    if (block.threshold != nullptr) threshold = load<lanes>(block.threshold + first);
+    if (block.shift != nullptr) shift = load<lanes>(block.shift + first);
+  }
+};
+
 template <Index lanes, RoundingKind rounding>
 void quantize_lanes(const BlockOperands& block, Range strip, Index first) {
   const float last = static_cast<float>(block.levels - 1);
+  const LaneAlphabets<lanes> alphabets(block, first);
+  Lanes<lanes> saturated = Lanes<lanes>::Zero();
+  StripRows<lanes> W;
+  StripRows<lanes> Q;  // or what is left behind, where that is diffused
   for (Index t = strip.begin; t < strip.end; ++t) {
-    const Lanes<lanes> c = block.diffuses ? difference_sums<lanes>(block, block.E, strip.begin, t, first)
-                                          : path_sums<lanes>(block, strip.begin, t, first);
     const Index row = t * block.neurons + first;
+    const auto count = static_cast<std::size_t>(t - strip.begin);
+    const float* G = block.G + t * block.width + strip.begin;
+    if (!block.diffuses) W[count] = load<lanes>(block.W + row);
+    const Lanes<lanes> c =
+        block.diffuses ? difference_sums<lanes>(block.P + row, G, Q, count)
+                       : path_sums<lanes>(block.P + row, block.C + t * block.width + strip.begin, G, W, Q, count);
     const float inverse_norm = block.inverse_norm[t];
-    for (std::size_t lane = 0; lane < lanes; ++lane) {
-      const std::size_t j = static_cast<std::size_t>(first) + lane;
-      // A dead direction has inverse_norm 0: its argument is 0.
-      float argument = c[lane] * inverse_norm;
-      float half = 0.5F * static_cast<float>(block.levels);
-      if constexpr (rounding == RoundingKind::soft) argument = shrink(argument, block.threshold[j]);
-      if constexpr (rounding == RoundingKind::hard) argument = unshift(argument, block.threshold[j], block.shift[j]);
+    Lanes<lanes> argument = c * inverse_norm;  // 0 in a dead direction
+    Lanes<lanes> half = Lanes<lanes>::Constant(0.5F * static_cast<float>(block.levels));
+    for (Index lane = 0; lane < lanes; ++lane) {
+      if constexpr (rounding == RoundingKind::soft) argument[lane] = shrink(argument[lane], alphabets.threshold[lane]);
+      if constexpr (rounding == RoundingKind::hard)
+        argument[lane] = unshift(argument[lane], alphabets.threshold[lane], alphabets.shift[lane]);
       if constexpr (rounding == RoundingKind::stochastic)
-        if (inverse_norm > 0) half = 0.5F * last + uniform(block.seed[j], block.first_counter + t);
-      const float position = std::floor(argument * block.inverse_spacing[j] + half);
-      const float code = std::min(std::max(position, 0.0F), last);
-      block.saturated[j] += code != position ? 1 : 0;
-      const float value = level_value(2.0F * code - last, block.step[j], rounding == RoundingKind::hard ? block.shift[j] : 0.0F);
-      block.Q[row + static_cast<Index>(lane)] = value;
-      if (block.diffuses) block.E[row + static_cast<Index>(lane)] = inverse_norm > 0 ? c[lane] - value : 0.0F;
-      block.codes[row + static_cast<Index>(lane)] = static_cast<std::uint8_t>(static_cast<int>(code));
+        if (inverse_norm > 0) half[lane] = 0.5F * last + uniform(block.seed[first + lane], block.first_counter + t);
     }
+    const Lanes<lanes> position = (argument * alphabets.inverse_spacing + half).floor();
+    const Lanes<lanes> code = position.max(0.0F).min(last);
+    saturated += (code - position).abs().min(1.0F);  // whole numbers
+    Lanes<lanes> value = 2.0F * code - last;
+    for (Index lane = 0; lane < lanes; ++lane)
+      value[lane] = level_value(value[lane], alphabets.step[lane], rounding == RoundingKind::hard ? alphabets.shift[lane] : 0.0F);
+    Q[count] = value;
+    if (block.diffuses) {
+      Q[count] = Lanes<lanes>::Zero();
+      if (inverse_norm > 0) Q[count] = c - value;
+      store<lanes>(Q[count], block.E + row);
+    }
+    store<lanes>(value, block.Q + row);
+    store_codes<lanes>(code, block.codes + row);
   }
+  for (Index lane = 0; lane < lanes; ++lane) block.saturated[first + lane] += static_cast<std::int32_t>(saturated[lane]);
 }
 
 template <RoundingKind rounding>
@@ -115,44 +151,49 @@ template <Index lanes>
 Index refine_lanes(const RefineOperands& block, Range strip, Index first) {
   const float half = 0.5F * static_cast<float>(block.levels);
   const float last = static_cast<float>(block.levels - 1);
+  const Lanes<lanes> step = load<lanes>(block.step + first);
+  const Lanes<lanes> inverse_spacing = load<lanes>(block.inverse_spacing + first);
+  const Lanes<lanes> noise = load<lanes>(block.noise + first);
+  StripRows<lanes> D;
   Index changes = 0;
   for (Index t = strip.begin; t < strip.end; ++t) {
-    const Lanes<lanes> c = difference_sums<lanes>(block, block.D, strip.begin, t, first);
     const Index row = t * block.neurons + first;
+    const auto count = static_cast<std::size_t>(t - strip.begin);
+    const Lanes<lanes> c = difference_sums<lanes>(block.P + row, block.G + t * block.width + strip.begin, D, count);
+    const Lanes<lanes> old = load<lanes>(block.Q + row);
+    std::array<std::uint8_t, lanes> codes;
+    std::copy_n(block.codes + row, lanes, codes.begin());
     const float inverse_norm = block.inverse_norm[t];
     const float norm = block.G[t * block.width + t];
     const float root = std::sqrt(norm);
     Lanes<lanes> moved;
-    Lanes<lanes> codes;
+    Lanes<lanes> level;
     int changed = 0;
-    for (std::size_t lane = 0; lane < lanes; ++lane) {
-      const std::size_t j = static_cast<std::size_t>(first) + lane;
-      const float old = block.Q[row + static_cast<Index>(lane)];
-      const float argument = old + c[lane] * inverse_norm;
-      const float position = std::floor(argument * block.inverse_spacing[j] + half);
+    for (Index lane = 0; lane < lanes; ++lane) {
+      const float argument = old[lane] + c[lane] * inverse_norm;
+      const float position = std::floor(argument * inverse_spacing[lane] + half);
       const float code = std::min(std::max(position, 0.0F), last);
-      const float d = (2.0F * code - last) * block.step[j] - old;
+      const float d = (2.0F * code - last) * step[lane] - old[lane];
       const float size = std::abs(d);
       const float gain = d * (2.0F * c[lane] - d * norm);
       // Levels are compared by their codes: a fused product may tell a level from itself.
-      const bool gains = code != static_cast<float>(block.codes[row + static_cast<Index>(lane)]) && inverse_norm > 0 &&
-                         gain > size * (least_gain * size * norm + block.noise[j] * root);
+      const bool gains = code != static_cast<float>(codes[static_cast<std::size_t>(lane)]) && inverse_norm > 0 &&
+                         gain > size * (least_gain * size * norm + noise[lane] * root);
       moved[lane] = gains ? d : 0.0F;
-      codes[lane] = code;
+      level[lane] = code;
       changed += gains ? 1 : 0;
     }
-    float* D = block.D + row;
-    std::copy_n(moved.begin(), lanes, D);
+    D[count] = moved;
+    store<lanes>(moved, block.D + row);
     if (changed == 0) continue;
     changes += changed;
-    for (std::size_t lane = 0; lane < lanes; ++lane) {
-      const Index at = static_cast<Index>(lane);
-      if (D[at] == 0) continue;
-      const std::size_t j = static_cast<std::size_t>(first) + lane;
-      block.gain[j] += static_cast<double>(D[at]) * (2.0 * static_cast<double>(c[lane]) - static_cast<double>(D[at]) * norm);
-      const float code = codes[static_cast<std::size_t>(at)];
-      block.codes[row + at] = static_cast<std::uint8_t>(static_cast<int>(code));
-      block.Q[row + at] = (2.0F * code - last) * block.step[j];
+    for (Index lane = 0; lane < lanes; ++lane) {
+      const float d = moved[lane];
+      if (d == 0) continue;
+      block.gain[first + lane] +=
+          static_cast<double>(d) * (2.0 * static_cast<double>(c[lane]) - static_cast<double>(d) * norm);
+      block.codes[row + lane] = static_cast<std::uint8_t>(static_cast<int>(level[lane]));
+      block.Q[row + lane] = (2.0F * level[lane] - last) * step[lane];
     }
   }
   return changes;
