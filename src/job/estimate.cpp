@@ -22,11 +22,10 @@ constexpr Index float_bytes = sizeof(float);
 constexpr Index sum_bytes = sizeof(std::int64_t);
 constexpr double giga = 1e9;
 
-// One core of an AMD EPYC at 100 Gflop/s (OpenBLAS Cooperlake), 4096 samples. G and C: 0.64, 0.79 of a large product
-// at b = 64, 128, bounds included; kernel: 3.2, 4.8, 7.9 ns per weight at b = 32, 64, 128.
-constexpr double block_product_half_width = 36;
-constexpr double kernel_seconds_fixed = 1.6e-9;
-constexpr double kernel_seconds_per_input = 0.05e-9;
+// One core of an AMD EPYC at 84 Gflop/s (OpenBLAS Zen), 4096 samples, 1024 neurons. Kernel: 9, 11, 15 ns per weight at
+// b = 32, 128, 256, of which weights and codes on their way from and to memory take 7.
+constexpr double kernel_seconds_fixed = 7.5e-9;
+constexpr double kernel_seconds_per_input = 0.03e-9;
 // The products of propagation, 256 samples by 256 neurons over all inputs.
 constexpr double propagation_share = 0.75;
 // The factor of optq and qronos: double precision, at half the rate of single, by solves with a triangle.
@@ -273,7 +272,7 @@ void Estimator::add_residual(const LayerPlan& layer, LayerEstimate& estimate) co
     const double chunk_share = over_threads(most_chunks) / std::max(1.0, real(shape.local_chunks));
     estimate.seconds["products"] +=
         passes *
-        (chunk_share * (product_seconds(2 * entries * real(b), block_product_share(b)) + scan_seconds(entries * float_bytes)) +
+        (chunk_share * (product_seconds(rows * inputs * block_products_cost(b, of), 1) + scan_seconds(entries * float_bytes)) +
          blocks * (sum_seconds(of * b * b, shares.sharers, shares.sharers) + sum_seconds(of * b * b, grid.samples, grid.samples)));
   };
   add_pass(paths, networks);
@@ -492,9 +491,6 @@ void Estimator::add_propagation(int first, int last, bool keep, LayerEstimate& e
 
 }  // namespace
 
-double block_product_share(Index block_width) {
-  return real(block_width) / (real(block_width) + block_product_half_width);
-}
 double kernel_seconds_per_weight(Index block_width) {
   return kernel_seconds_fixed + kernel_seconds_per_input * real(block_width);
 }

@@ -82,8 +82,6 @@ struct JobExtent {
 [[nodiscard]] std::string estimate_json(const JobPlan& plan, const JobEstimate& estimate, const Config& config,
                                         const Placement& placement, const MachineRates& rates);
 
-/// Share of the rate of large products that G and C of a block have (b×b).
-[[nodiscard]] double block_product_share(Index block_width);
 /// Seconds of the block kernel per weight: b inputs of which half lie before a weight on average.
 [[nodiscard]] double kernel_seconds_per_weight(Index block_width);
 

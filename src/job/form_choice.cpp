@@ -28,9 +28,11 @@ constexpr Index outputs_limit_bytes = Index{1} << 30;
 // All candidates of a tile that keep their outputs: three quarters of the memory that a rank has unless told otherwise.
 constexpr Index candidates_limit_bytes = Index{3} << 30;
 
-// Shares of the rate of a large product.
+// Shares of the rate of a large product. The kernel's is mostly the way of weights and codes to and from memory.
 constexpr double kernel_share = 0.2;
 constexpr double propagation_share = 0.6;
+// Of an entry of U from both outputs, in flops: once per block.
+constexpr double difference_cost = 34;
 /// What a tile loses against one of 256 neurons, or gains.
 double tile_share(const LayerPlan& plan) { return narrow_share(plan.tile_width) / narrow_share(256); }
 
@@ -75,18 +77,26 @@ Index choose_block(const LayerPlan& plan, Index asked, bool keeps_outputs) {
 }  // namespace
 
 double narrow_share(Index width) { return static_cast<double>(width) / static_cast<double>(width + 24); }
-double shallow_share(Index depth) { return static_cast<double>(depth) / static_cast<double>(depth + 6); }
+double shallow_share(Index depth) { return static_cast<double>(depth) / static_cast<double>(depth + 24); }
+
+double block_product_share(Index block) {
+  return std::min(0.75, static_cast<double>(block) / static_cast<double>(block + 45));
+}
+double block_products_cost(Index block, int networks) {
+  return (networks == 1 ? 1 : 2.5) * static_cast<double>(block) / block_product_share(block);
+}
 
 double residual_cost(const LayerPlan& plan, Index block, bool keeps_outputs) {
   const double n = static_cast<double>(plan.problem_neurons);
   const double b = static_cast<double>(block);
   const bool one_product = !plan.path.shared && !keeps_outputs;  // U += XW − XqQ, 2b columns deep
   const double update = (plan.path.shared && !keeps_outputs ? 2 : 4) / shallow_share(one_product ? 2 * block : block);
-  const double per_entry = n * (2 / narrow_share(block) + update) / tile_share(plan) +
-                           2 * b * static_cast<double>(plan.path.networks()) / narrow_share(block);
-  const double again = n * plan.sweeps * (2 / narrow_share(block) + 2 / shallow_share(block)) / tile_share(plan) +
-                       n * (plan.candidates - 1) * (2 / narrow_share(block) + update) / tile_share(plan) +
-                       2 * b * plan.sweeps / narrow_share(block);
+  const double project = 2 / narrow_share(block) + (keeps_outputs && !plan.path.shared ? difference_cost / b : 0);
+  const double per_entry = n * (project + update) / tile_share(plan) +
+                           block_products_cost(block, static_cast<int>(plan.path.networks()));
+  const double again = n * plan.sweeps * (project + 2 / shallow_share(block)) / tile_share(plan) +
+                       n * (plan.candidates - 1) * (project + update) / tile_share(plan) +
+                       plan.sweeps * block_products_cost(block, 1);
   return static_cast<double>(plan.path.samples) * static_cast<double>(plan.path.inputs) * (per_entry + again) +
          kernel_cost(plan, block) * (plan.candidates + plan.sweeps) + (keeps_outputs ? 0 : propagation_cost(plan));
 }

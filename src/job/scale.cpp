@@ -107,9 +107,9 @@ double ScaleModel::product_seconds() const {
                         : design_.products == ScaleDesign::Products::node    ? same_rows_on_node
                                                                              : grid_.neurons;
   const double rows = std::min(rows_, real(ceil_div(chunks_, sharers) * layer_.path.sample_chunk));
-  const double flops = 2 * networks_ * rows * inputs_ * real(b_);
+  const double flops = rows * inputs_ * block_products_cost(b_, static_cast<int>(networks_));
   const double bounds = networks_ * rows * inputs_ * float_bytes / memory_rate();
-  return real(waves_) * (flops / (flop_rate() * block_product_share(b_)) + bounds);
+  return real(waves_) * (flops / flop_rate() + bounds);
 }
 
 double ScaleModel::sum_seconds() const {

@@ -19,7 +19,7 @@ struct ScalePoint {
   RankGrid grid;
   Index waves = 1;
   double path = 0;  ///< products over all rows: P and the update of U, 6·m·N·n flops (4 where X = Xq) over the ranks
-  double products = 0;  ///< G and C of every block, 4·m·N·b flops (2), by whom the design says
+  double products = 0;  ///< G and C of every block, 2.5·m·N·b flops (1), by whom the design says
   double kernel = 0;    ///< the recursion inside blocks: not shared over the ranks of a row of the grid
   double sums = 0;      ///< of P, G and C over ranks
   double reading = 0;   ///< blocks from the file system

@@ -31,7 +31,7 @@ TEST(ScaleShape, IsPlannedAsAJobWould) {
 }
 
 TEST(ScaleModel, TermsAreTheFormulas) {
-  // One rank and memory without end: 2mNn flops at the projection's rate, 4mNn at the update's, 4mNb for G and C.
+  // One rank and memory without end: 2mNn flops at the projection's rate, 4mNn at the update's, 2.5mNb for G and C.
   const LayerPlan layer = plan_of_shape({.inputs = 4096, .neurons = 256, .samples = 8192});
   ScaleMachine machine;
   machine.memory_gb = 1e9;
@@ -41,7 +41,7 @@ TEST(ScaleModel, TermsAreTheFormulas) {
   const double width = static_cast<double>(layer.tile_width * layer.tile_count());
   const double rate = machine.gflops * 1e9;
   EXPECT_NEAR(point.path, (2 * mN * width / narrow_share(b) + 4 * mN * width / shallow_share(b)) / rate, 1e-9);
-  EXPECT_NEAR(point.products, 4 * mN * static_cast<double>(b) / block_product_share(b) / rate, 1e-6);
+  EXPECT_NEAR(point.products, 2.5 * mN * static_cast<double>(b) / block_product_share(b) / rate, 1e-6);
   EXPECT_NEAR(point.kernel, 4096 * width * kernel_seconds_per_weight(b), 1e-9);
   EXPECT_EQ(point.sums, 0);
   EXPECT_EQ(point.exchange, 0);
