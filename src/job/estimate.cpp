@@ -12,6 +12,7 @@
 #include "gpfq/quant/tile_path.hpp"
 #include "job/form_choice.hpp"
 #include "job/grid.hpp"
+#include "job/radius_rule.hpp"
 #include "job/scale.hpp"
 #include "job/tile_states.hpp"
 
@@ -222,7 +223,8 @@ void Estimator::add_radius(const LayerPlan& layer, LayerEstimate& estimate) cons
   const double weights = real(ceil_div(layer.neurons, ranks_) * layer.inputs);
   const int passes = quant::MagnitudeSelection::pass_count();
   estimate.seconds["radius"] =
-      passes * (weights * (float_bytes / read_rate_ + weight_seconds * crowding_) + call_seconds + 3 * agree_seconds);
+      passes * (weights * (float_bytes / read_rate_ + weight_seconds * crowding_ / std::min(threads_, most_counters)) +
+                call_seconds + 3 * agree_seconds);
 }
 
 /// Floats of one network that the ranks with the same tiles read in one pass over the inputs: a convolution's block

@@ -214,25 +214,28 @@ void PathRun::begin_tiles(const TileWave& wave, TilePosition at) {
                    ? candidates_
                    : 1;
   task_.comm.agree([&] {
-    for (const Index tile : wave.mine) {
-      const TileBox box = tile_box(task_.layer, tile);
-      for (Index candidate = 0; candidate < alphabets_; ++candidate) {
-        std::vector<int> which(static_cast<std::size_t>(box.neurons), static_cast<int>(candidate));
-        if (alphabets_ == 1) std::copy_n(known_.chosen.begin() + box.first_neuron, box.neurons, which.begin());
-        tiles_.push_back(
-            std::make_unique<quant::TilePath>(place_.shape, task_.layer.tile_width, alphabets_of(task_, box, which)));
-        quant::Visit visit = visit_of(task_, box);
-        visit.order = rows_.order();
-        tiles_.back()->set_visit(std::move(visit));
-        if (candidate == 0)
-          read_tile_weights(task_, box, tiles_.back()->weights());
-        else
-          std::ranges::copy(tiles_[tiles_.size() - 2]->weights(), tiles_.back()->weights().begin());
-        const auto record = std::ranges::find_if(resumed_.tiles, [&](const TileRecord& of) {
-          return of.tile == tile && of.candidate == candidate && TilePosition{of.pass, of.state.next_input} == at;
-        });
-        if (record != resumed_.tiles.end()) states_.restore(*record, place_.shape, *tiles_.back());
-      }
+    tiles_.resize(wave.mine.size() * static_cast<std::size_t>(alphabets_));
+    parallel_for(static_cast<Index>(tiles_.size()), task_.threads, [&](Index i) {  // what they hold is cleared by all threads
+      const TileBox box = tile_box(task_.layer, wave.mine[static_cast<std::size_t>(i / alphabets_)]);
+      std::vector<int> which(static_cast<std::size_t>(box.neurons), static_cast<int>(i % alphabets_));
+      if (alphabets_ == 1) std::copy_n(known_.chosen.begin() + box.first_neuron, box.neurons, which.begin());
+      auto path = std::make_unique<quant::TilePath>(place_.shape, task_.layer.tile_width, alphabets_of(task_, box, which));
+      quant::Visit visit = visit_of(task_, box);
+      visit.order = rows_.order();
+      path->set_visit(std::move(visit));
+      tiles_[static_cast<std::size_t>(i)] = std::move(path);
+    });
+    for (std::size_t i = 0; i < tiles_.size(); ++i) {
+      const Index tile = wave.mine[i / static_cast<std::size_t>(alphabets_)];
+      const Index candidate = static_cast<Index>(i) % alphabets_;
+      if (candidate == 0)
+        read_tile_weights(task_, tile_box(task_.layer, tile), tiles_[i]->weights());
+      else
+        std::ranges::copy(tiles_[i - 1]->weights(), tiles_[i]->weights().begin());
+      const auto record = std::ranges::find_if(resumed_.tiles, [&](const TileRecord& of) {
+        return of.tile == tile && of.candidate == candidate && TilePosition{of.pass, of.state.next_input} == at;
+      });
+      if (record != resumed_.tiles.end()) states_.restore(*record, place_.shape, *tiles_[i]);
     }
   });
   report_.seconds["read"] += reading.seconds();

@@ -349,7 +349,7 @@ void QuantizeJob::write_alphabets(const LayerPlan& layer, RankReport& report) {
 void QuantizeJob::quantize_shard(const LayerPlan& layer, const LayerSettings& settings, OutputCollector* outputs,
                                  RankReport& report) {
   Stopwatch radius;
-  alphabets_ = find_alphabets(comm_, layer, settings, *model_);
+  alphabets_ = find_alphabets(comm_, layer, settings, *model_, session_.config().threads);
   report.radius_fell_back = alphabets_.fell_back;
   report.seconds["radius"] += radius.seconds();
   LayerTask task{comm_,

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <functional>
 
+#include "gpfq/base/parallel.hpp"
+#include "gpfq/base/shard_plan.hpp"
 #include "gpfq/quant/radius.hpp"
 
 namespace gpfq::job {
@@ -26,13 +28,24 @@ void for_each_slab(const LayerPlan& layer, const net::Parameters& weights, Range
 }
 
 double layer_median(const mpi::Communicator& comm, const LayerPlan& layer, const net::Parameters& weights,
-                    Range neurons, bool& fell_back) {
+                    Range neurons, int threads, bool& fell_back) {
+  const int counters = std::min(threads, most_counters);
   for (const bool skip_zeros : {false, true}) {
     quant::MagnitudeSelection selection(skip_zeros);
     for (int pass = 0; pass < quant::MagnitudeSelection::pass_count(); ++pass) {
+      std::vector<quant::MagnitudeSelection> others(static_cast<std::size_t>(counters - 1), selection);
       comm.agree([&] {
-        for_each_slab(layer, weights, neurons, [&](Index, Index, std::span<const float> slab) { selection.add(slab); });
+        for_each_slab(layer, weights, neurons, [&](Index, Index, std::span<const float> slab) {
+          const ShardPlan shares(static_cast<Index>(slab.size()), 1, counters);
+          parallel_for(counters, counters, [&](Index i) {
+            const Range share = shares.items_of(static_cast<int>(i));
+            (i == 0 ? selection : others[static_cast<std::size_t>(i - 1)])
+                .add(slab.subspan(static_cast<std::size_t>(share.begin), static_cast<std::size_t>(share.size())));
+          });
+        });
       });
+      for (quant::MagnitudeSelection& other : others)
+        std::ranges::transform(selection.counts(), other.counts(), selection.counts().begin(), std::plus<>{});
       comm.sum(selection.counts());
       selection.finish_pass();
     }
@@ -104,7 +117,7 @@ void LayerAlphabets::choose(const std::vector<int>& which) {
 }
 
 LayerAlphabets find_alphabets(const mpi::Communicator& comm, const LayerPlan& layer, const LayerSettings& settings,
-                              const net::Parameters& weights) {
+                              const net::Parameters& weights, int threads) {
   LayerAlphabets result;
   std::vector<double> radius(static_cast<std::size_t>(layer.neurons), settings.radius.value);
   if (settings.radius.kind != RadiusKind::value && settings.radius.per_neuron) {
@@ -114,7 +127,7 @@ LayerAlphabets find_alphabets(const mpi::Communicator& comm, const LayerPlan& la
     const Range mine = radius_share(layer, comm);
     const double magnitude = takes_max(settings)
                                  ? layer_max(comm, layer, weights, mine)
-                                 : layer_median(comm, layer, weights, mine, result.fell_back);
+                                 : layer_median(comm, layer, weights, mine, threads, result.fell_back);
     std::fill(radius.begin(), radius.end(), settings.scale() * magnitude);
   }
   const int count = settings.candidates();

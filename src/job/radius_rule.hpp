@@ -27,10 +27,13 @@ struct LayerAlphabets {
   bool fell_back = false;  ///< a median was 0: that of the nonzero weights was taken
 };
 
-/// Each rank reads the weights of its share of the neurons, once (per neuron) or twice (the exact median of a layer).
-/// Collective.
+/// Each rank reads the weights of its share of the neurons, once (per neuron) or twice (the exact median of a layer, where
+/// up to most_counters threads count).  Collective.
 [[nodiscard]] LayerAlphabets find_alphabets(const mpi::Communicator& comm, const LayerPlan& layer,
-                                            const LayerSettings& settings, const net::Parameters& weights);
+                                            const LayerSettings& settings, const net::Parameters& weights, int threads);
+
+/// Threads of a rank that count magnitudes: each has a mebibyte of counts.
+inline constexpr int most_counters = 8;
 
 /// The neurons whose weights a rank reads for this, and whose alphabets it stores.
 [[nodiscard]] Range radius_share(const LayerPlan& layer, const mpi::Communicator& comm);

@@ -54,7 +54,7 @@ double sorted_max(const std::vector<float>& values) {
   return largest;
 }
 
-LayerAlphabets alphabets_of(const Matrix& matrix, const LayerSettings& settings) {
+LayerAlphabets alphabets_of(const Matrix& matrix, const LayerSettings& settings, int threads = 1) {
   LayerPlan plan;
   plan.name = "fc";
   plan.tensor = "fc.weight";
@@ -62,7 +62,7 @@ LayerAlphabets alphabets_of(const Matrix& matrix, const LayerSettings& settings)
   plan.inputs = matrix.inputs();
   plan.tile_width = 16;
   const mpi::Communicator& comm = world();
-  return find_alphabets(comm, plan, settings, matrix);
+  return find_alphabets(comm, plan, settings, matrix, threads);
 }
 
 LayerSettings settings_of(RadiusKind kind, double scale, bool per_neuron, int levels = 3) {
@@ -92,6 +92,8 @@ TEST_P(Weights, MedianOfTheLayerIsExact) {
     EXPECT_EQ(found.alphabets[i].step(), static_cast<float>(radius / 2));
     EXPECT_EQ(found.alphabets[i].levels(), 3);
   }
+  for (const int threads : {2, 3, 2 * most_counters})
+    EXPECT_EQ(alphabets_of(matrix, settings_of(RadiusKind::median, 2.5, false), threads).radius, found.radius) << threads;
 }
 
 TEST_P(Weights, RulesPerNeuron) {
