@@ -56,12 +56,14 @@ results() {
   grep -E '^  "codes_sha256"|"top[15]_correct"' "$1/report.json"
 }
 
-# stop_at SAVE: then on to the end on another number of ranks.
+# stop_at SAVE: then on to the end on another number of ranks; layers whose activations the stopped run had kept in $stored.
 stop_at() {
   quantize 3 LONE_FAULT_STOP="$1"
   ((status == 75)) || fail "$kind, stopped after checkpoint $1 of $count: exit code $status"
   grep -q 'stopped on request with a checkpoint' "$folder/out" || fail "$kind: what happened is not said"
   "$program" inspect "$output/checkpoint/job.ckpt" >"$folder/inspected"
+  stored=$(find "$output" -name '*_analog.h5' | wc -l)
+  ((stored <= 2)) || fail "$kind, stopped after checkpoint $1 of $count: activations of $stored layers, at most two are of use"
   quantize 2 LONE_FAULT_STOP=0 --resume
   ((status == 0)) || fail "$kind, stopped after checkpoint $1 of $count: resumed, it ends with $status"
   [[ $(results "$output") == "$expected" ]] || fail "$kind, stopped after checkpoint $1 of $count: other results"
@@ -112,6 +114,7 @@ config=$folder/conv/job.json
 settings=(--set checkpoint_seconds=0 --set quantization.block=512 --set memory_per_rank=64MiB)
 try_kind
 grep -q 'evaluated' "$folder/inspected" || fail 'the last stop was not in the evaluation'
+((stored == 0)) || fail "activations of $stored layers are still there in the evaluation"
 kind=long
 config=$folder/long/job.json
 settings=(--set checkpoint_seconds=0 --set quantization.block=512 --set memory_per_rank=128MiB)
