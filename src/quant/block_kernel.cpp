@@ -120,7 +120,7 @@ void quantize_lanes(const BlockOperands& block, Range strip, Index first) {
     }
     const Lanes<lanes> position = (argument * alphabets.inverse_spacing + half).floor();
     const Lanes<lanes> code = position.max(0.0F).min(last);
-    saturated += (code - position).abs().min(1.0F);  // whole numbers
+    saturated += (code == position).select(Lanes<lanes>::Zero(), Lanes<lanes>::Ones());
     Lanes<lanes> value = 2.0F * code - last;
     for (Index lane = 0; lane < lanes; ++lane)
       value[lane] = level_value(value[lane], alphabets.step[lane], rounding == RoundingKind::hard ? alphabets.shift[lane] : 0.0F);

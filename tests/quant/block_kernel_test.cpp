@@ -25,6 +25,9 @@ struct Block {
   AlignedBuffer<float> G, C, inverse_norm, W, P, Q, E, step, inverse_spacing;
   AlignedBuffer<std::uint8_t> codes;
   AlignedBuffer<std::int32_t> saturated;
+  RoundingKind rounding = RoundingKind::nearest;
+  AlignedBuffer<float> threshold, shift;
+  AlignedBuffer<std::uint64_t> seed;
 
   Block(Index b, Index n, int level_count)
       : width(b),
@@ -40,7 +43,10 @@ struct Block {
         step(n),
         inverse_spacing(n),
         codes(b * n),
-        saturated(n) {
+        saturated(n),
+        threshold(n),
+        shift(n),
+        seed(n) {
     // The upper triangles are never read: whatever stands there must not reach a sum.
     for (Index t = 0; t < b; ++t)
       for (Index s = t + 1; s < b; ++s) G[t * b + s] = C[t * b + s] = std::nanf("");
@@ -72,6 +78,10 @@ struct Block {
     operands.step = step.data();
     operands.inverse_spacing = inverse_spacing.data();
     operands.levels = levels;
+    operands.rounding = rounding;
+    operands.threshold = threshold.data();
+    operands.shift = shift.data();
+    operands.seed = seed.data();
     operands.Q = Q.data();
     operands.codes = codes.data();
     operands.saturated = saturated.data();
@@ -150,7 +160,7 @@ TEST(BlockKernel, AgreesWithAPlainLoopInDouble) {
   Index saturated = 0;
   for (const int levels : {2, 3, 4, 15, 16, 256}) {
     for (const Index width : {Index{1}, Index{5}, Index{33}, 2 * kernel_strip + 9, 4 * kernel_strip}) {
-      Block block = random_block(width, 2 * kernel_lanes, levels, generator);
+      Block block = random_block(width, 3 * kernel_lanes, levels, generator);
       block.run();
       for (Index j = 0; j < block.neurons; ++j) {
         const Alphabet alphabet(levels, block.step[j]);
@@ -177,6 +187,52 @@ TEST(BlockKernel, AgreesWithAPlainLoopInDouble) {
     }
   }
   EXPECT_GT(saturated, 0) << "the data must reach beyond the last level";
+}
+
+/// Over several strips, by neurons that go abreast in both widths: the code of an argument that is clear of every edge, the
+/// one or the other of the two levels beside it where they are drawn.
+TEST(BlockKernel, OtherRoundingsAgreeWithTheAlphabets) {
+  std::mt19937 generator(33);
+  const Index width = 2 * kernel_strip + 9;
+  constexpr int levels = 15;
+  for (const RoundingKind rounding : {RoundingKind::soft, RoundingKind::hard, RoundingKind::stochastic}) {
+    Block block = random_block(width, 3 * kernel_lanes, levels, generator);
+    block.rounding = rounding;
+    for (Index j = 0; j < block.neurons; ++j) {
+      block.threshold[j] = 1.25F * block.step[j];
+      block.shift[j] = rounding == RoundingKind::hard ? block.threshold[j] - 2 * block.step[j] : 0;
+      block.seed[j] = static_cast<std::uint64_t>(j) + 1;
+    }
+    block.run();
+    Index clear = 0;
+    Index above = 0;
+    for (Index j = 0; j < block.neurons; ++j) {
+      const Alphabet alphabet(levels, block.step[j], block.shift[j]);
+      for (Index t = 0; t < width; ++t) {
+        const Index at = t * block.neurons + j;
+        ASSERT_EQ(block.Q[at], alphabet.value(block.codes[at]));
+        if (block.inverse_norm[t] == 0) continue;
+        const double z = argument(block, t, j);
+        const double tolerance = static_cast<double>(2 * width + 9) * 0x1p-23 * (argument_scale(block, t, j) + block.step[j]);
+        if (rounding == RoundingKind::stochastic) {
+          const int below = alphabet.nearest(z - block.step[j] - tolerance);
+          const int top = alphabet.nearest(z + block.step[j] + tolerance);
+          ASSERT_GE(block.codes[at], below) << "input " << t << ", neuron " << j;
+          ASSERT_LE(block.codes[at], top) << "input " << t << ", neuron " << j;
+          above += block.codes[at] != alphabet.nearest(z) ? 1 : 0;
+        } else {
+          const int code = alphabet.rounded(z - tolerance, rounding, block.threshold[j]);
+          if (alphabet.rounded(z + tolerance, rounding, block.threshold[j]) != code) continue;
+          ++clear;
+          ASSERT_EQ(block.codes[at], code) << "input " << t << ", neuron " << j;
+        }
+      }
+    }
+    if (rounding == RoundingKind::stochastic)
+      EXPECT_GT(above, width) << "some are drawn otherwise than rounded";
+    else
+      EXPECT_GT(clear, width * block.neurons * 9 / 10);
+  }
 }
 
 /// c_t = P_t − Σ_{s<t} G_ts d_s in double, and the sum of magnitudes.

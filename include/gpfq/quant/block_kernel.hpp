@@ -9,10 +9,11 @@
 
 namespace gpfq::quant {
 
-/// Neurons that the kernel works on at once; tiles are padded to it.
+/// Tiles are padded to this many neurons; the kernel works on as many at once, or on twice as many.
 inline constexpr Index kernel_lanes = 16;
 
-/// Inputs of a block whose sums run in registers; what earlier ones of the block leave behind is a matrix product.
+/// Inputs of a block whose sums run in registers; what earlier ones of the block leave behind is a matrix product. W and Q
+/// of a strip's neurons, 16 KiB, have to fit the first-level cache.
 inline constexpr Index kernel_strip = 64;
 
 /// Operands of quantize_block. Matrices over inputs and neurons are b×n, row-major, packed: the n
