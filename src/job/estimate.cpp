@@ -220,11 +220,13 @@ class Estimator {
 };
 
 void Estimator::add_radius(const LayerPlan& layer, LayerEstimate& estimate) const {
-  const double weights = real(ceil_div(layer.neurons, ranks_) * layer.inputs);
-  const int passes = quant::MagnitudeSelection::pass_count();
+  const RadiusRule& rule = config_.settings_for(layer.name).radius;
+  const Index mine = ceil_div(layer.neurons, ranks_) * layer.inputs;
+  const bool counts = rule.kind == RadiusKind::median && !rule.per_neuron;
+  const int passes = counts ? quant::MagnitudeSelection::pass_count() : rule.kind == RadiusKind::value ? 0 : 1;
+  const int threads = counts ? counters_of(mine, threads_) : 1;
   estimate.seconds["radius"] =
-      passes * (weights * (float_bytes / read_rate_ + weight_seconds * crowding_ / std::min(threads_, most_counters)) +
-                call_seconds + 3 * agree_seconds);
+      passes * (real(mine) * (float_bytes / read_rate_ + weight_seconds * crowding_ / threads) + call_seconds + 3 * agree_seconds);
 }
 
 /// Floats of one network that the ranks with the same tiles read in one pass over the inputs: a convolution's block
@@ -337,7 +339,7 @@ void Estimator::add_gram(const LayerPlan& layer, LayerEstimate& estimate) const 
 
   const double threads = real(std::min<Index>(threads_, layer.problems > 1 ? layer.problems : threads_));
   estimate.seconds["products"] +=
-      (product_seconds(2 * rows * pairs, block_product_share(b)) +
+      (product_seconds(2 * rows * pairs, narrow_share(b)) +
        rows * inputs * networks * real(layer.problems) * patch_seconds_per_entry * crowding_ +
        real(chunks) * pairs * fixed_point_seconds_per_entry * crowding_) /
       threads;

@@ -14,6 +14,8 @@ namespace gpfq::job {
 namespace {
 
 constexpr Index slab_floats = Index{1} << 20;
+constexpr int most_counters = 8;
+constexpr Index weights_per_counter = Index{1} << 17;
 
 /// Calls visit(first neuron, rows, values) over this rank's rows, a slab at a time.
 void for_each_slab(const LayerPlan& layer, const net::Parameters& weights, Range neurons,
@@ -29,12 +31,13 @@ void for_each_slab(const LayerPlan& layer, const net::Parameters& weights, Range
 
 double layer_median(const mpi::Communicator& comm, const LayerPlan& layer, const net::Parameters& weights,
                     Range neurons, int threads, bool& fell_back) {
-  const int counters = std::min(threads, most_counters);
+  const int counters = counters_of(neurons.size() * layer.inputs, threads);
   for (const bool skip_zeros : {false, true}) {
     quant::MagnitudeSelection selection(skip_zeros);
     for (int pass = 0; pass < quant::MagnitudeSelection::pass_count(); ++pass) {
-      std::vector<quant::MagnitudeSelection> others(static_cast<std::size_t>(counters - 1), selection);
+      std::vector<quant::MagnitudeSelection> others;
       comm.agree([&] {
+        others.assign(static_cast<std::size_t>(counters - 1), selection);
         for_each_slab(layer, weights, neurons, [&](Index, Index, std::span<const float> slab) {
           const ShardPlan shares(static_cast<Index>(slab.size()), 1, counters);
           parallel_for(counters, counters, [&](Index i) {
@@ -66,6 +69,10 @@ double layer_max(const mpi::Communicator& comm, const LayerPlan& layer, const ne
 }
 
 }  // namespace
+
+int counters_of(Index weights, int threads) {
+  return static_cast<int>(std::clamp<Index>(std::min<Index>(threads, weights / weights_per_counter), 1, most_counters));
+}
 
 Range radius_share(const LayerPlan& layer, const mpi::Communicator& comm) {
   return ShardPlan(layer.neurons, 1, comm.size()).items_of(comm.rank());

@@ -27,13 +27,14 @@ struct LayerAlphabets {
   bool fell_back = false;  ///< a median was 0: that of the nonzero weights was taken
 };
 
-/// Each rank reads the weights of its share of the neurons, once (per neuron) or twice (the exact median of a layer, where
-/// up to most_counters threads count).  Collective.
+/// Each rank reads the weights of its share of the neurons: once for a rule per neuron and for a layer's maximum, twice for
+/// its exact median (again where that is 0), never for a value.  Collective.
 [[nodiscard]] LayerAlphabets find_alphabets(const mpi::Communicator& comm, const LayerPlan& layer,
                                             const LayerSettings& settings, const net::Parameters& weights, int threads);
 
-/// Threads of a rank that count magnitudes: each has a mebibyte of counts.
-inline constexpr int most_counters = 8;
+/// Threads of a rank that count the magnitudes of its weights for a layer's median, each with a mebibyte of counts: at most
+/// eight, and fewer where there is little to count.
+[[nodiscard]] int counters_of(Index weights, int threads);
 
 /// The neurons whose weights a rank reads for this, and whose alphabets it stores.
 [[nodiscard]] Range radius_share(const LayerPlan& layer, const mpi::Communicator& comm);

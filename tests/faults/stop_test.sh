@@ -63,7 +63,9 @@ stop_at() {
   grep -q 'stopped on request with a checkpoint' "$folder/out" || fail "$kind: what happened is not said"
   "$program" inspect "$output/checkpoint/job.ckpt" >"$folder/inspected"
   stored=$(find "$output" -name '*_analog.h5' | wc -l)
-  ((stored <= 2)) || fail "$kind, stopped after checkpoint $1 of $count: activations of $stored layers, at most two are of use"
+  quantized=$(find "$output" -name '*_quantized.h5' | wc -l)
+  ((stored <= 2 && quantized <= stored)) ||
+    fail "$kind, stopped after checkpoint $1 of $count: $stored and $quantized files of activations, at most two each are of use"
   quantize 2 LONE_FAULT_STOP=0 --resume
   ((status == 0)) || fail "$kind, stopped after checkpoint $1 of $count: resumed, it ends with $status"
   [[ $(results "$output") == "$expected" ]] || fail "$kind, stopped after checkpoint $1 of $count: other results"
@@ -102,6 +104,7 @@ try_kind() {
   ((count > 4)) || fail "$kind: $count checkpoints"
   for i in 1 $((count / 3)) $((count * 2 / 3)) $((count - 1)); do
     stop_at "$i"
+    if ((i == 1)); then stored_at_first=$stored; fi
   done
   echo "$kind: stopped after 4 of $count checkpoints"
 }
@@ -114,6 +117,7 @@ config=$folder/conv/job.json
 settings=(--set checkpoint_seconds=0 --set quantization.block=512 --set memory_per_rank=64MiB)
 try_kind
 grep -q 'evaluated' "$folder/inspected" || fail 'the last stop was not in the evaluation'
+((stored_at_first > 0)) || fail 'the first stop had no activations'
 ((stored == 0)) || fail "activations of $stored layers are still there in the evaluation"
 kind=long
 config=$folder/long/job.json

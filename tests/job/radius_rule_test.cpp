@@ -92,8 +92,18 @@ TEST_P(Weights, MedianOfTheLayerIsExact) {
     EXPECT_EQ(found.alphabets[i].step(), static_cast<float>(radius / 2));
     EXPECT_EQ(found.alphabets[i].levels(), 3);
   }
-  for (const int threads : {2, 3, 2 * most_counters})
-    EXPECT_EQ(alphabets_of(matrix, settings_of(RadiusKind::median, 2.5, false), threads).radius, found.radius) << threads;
+}
+
+TEST(LayerMedian, IsTheSameByAnyNumberOfThreads) {
+  test::Random random(5);
+  const Matrix matrix{1031, random.normals(Index{1031} * 2003, 0.3)};
+  EXPECT_EQ(counters_of(1031 * 2003, 3), 3);
+  EXPECT_EQ(counters_of(1031 * 2003, 1000), 8);
+  EXPECT_EQ(counters_of(1031, 1000), 1);
+  const LayerAlphabets one = alphabets_of(matrix, settings_of(RadiusKind::median, 2.5, false));
+  EXPECT_EQ(one.radius.front(), static_cast<float>(2.5 * sorted_median(matrix.all())));
+  for (const int threads : {2, 3, 8})
+    EXPECT_EQ(alphabets_of(matrix, settings_of(RadiusKind::median, 2.5, false), threads).radius, one.radius) << threads;
 }
 
 TEST_P(Weights, RulesPerNeuron) {
