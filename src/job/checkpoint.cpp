@@ -3,10 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <boost/archive/binary_oarchive.hpp>
-#include <boost/archive/impl/archive_serializer_map.ipp>
-#include <boost/archive/impl/basic_binary_iarchive.ipp>
-#include <boost/archive/impl/basic_binary_iprimitive.ipp>
 #include <algorithm>
 #include <charconv>
 #include <ctime>
@@ -17,9 +13,9 @@
 #include "gpfq/base/digest.hpp"
 #include "gpfq/base/durable.hpp"
 #include "gpfq/base/error.hpp"
+#include "gpfq/base/packing.hpp"
 #include "gpfq/base/system.hpp"
 #include "gpfq/base/text.hpp"
-#include "job/bounded_archive.hpp"
 
 namespace gpfq::job {
 namespace {
@@ -90,9 +86,7 @@ void add_runs(const std::vector<std::map<Index, Index>>& ranks, std::map<Index, 
 }
 
 std::string pack_checkpoint(const Checkpoint& checkpoint) {
-  std::ostringstream stream;
-  boost::archive::binary_oarchive(stream, boost::archive::no_header) << checkpoint;
-  const std::string archive = stream.str();
+  const std::string archive = pack(checkpoint);
   const auto bytes = static_cast<Index>(archive.size());
   return header_text({checkpoint_version, bytes, sha256(archive.data(), bytes)}) + archive;
 }
@@ -108,9 +102,8 @@ Checkpoint unpack_checkpoint(const std::string& bytes, const std::string& where)
   if (digest != header.sha256)
     throw_input("{} is damaged: its SHA-256 is {:.12}, expected {:.12}", where, digest, header.sha256);
   try {
-    std::stringbuf stream(archive, std::ios::in);
     Checkpoint checkpoint;
-    BoundedArchive(stream) >> checkpoint;
+    unpack(archive, checkpoint);
     check_names(checkpoint);
     return checkpoint;
   } catch (const std::exception& error) {
@@ -171,5 +164,3 @@ std::string describe(const Checkpoint& checkpoint) {
 }
 
 }  // namespace gpfq::job
-
-template class boost::archive::detail::archive_serializer_map<gpfq::job::BoundedArchive>;

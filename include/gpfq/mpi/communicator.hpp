@@ -3,19 +3,17 @@
 // counts go beyond 2^31, and a local failure becomes everybody's before the next collective.
 #pragma once
 
-#include <boost/archive/binary_iarchive.hpp>
-#include <boost/archive/binary_oarchive.hpp>
 #include <mpi.h>
 
 #include <cstdint>
 #include <exception>
 #include <functional>
 #include <span>
-#include <sstream>
 #include <string>
 #include <vector>
 
 #include "gpfq/base/error.hpp"
+#include "gpfq/base/packing.hpp"
 #include "gpfq/base/shard_plan.hpp"
 #include "gpfq/base/types.hpp"
 
@@ -109,18 +107,6 @@ class Communicator {
   }
 
  private:
-  template <class T>
-  static std::string pack(const T& object) {
-    std::ostringstream stream;
-    boost::archive::binary_oarchive(stream, boost::archive::no_header) << object;
-    return stream.str();
-  }
-  template <class T>
-  static void unpack(const std::string& bytes, T& object) {
-    std::istringstream stream(bytes);
-    boost::archive::binary_iarchive(stream, boost::archive::no_header) >> object;
-  }
-
   struct Adopt {};
   Communicator(Adopt, MPI_Comm own, Index piece_bytes);
 
