@@ -4,13 +4,6 @@
 #include <cstring>
 
 namespace gpfq {
-namespace {
-
-// No element of a list takes fewer bytes, and none takes so many in memory that a list that claims to fill the rest
-// with them would be out of all proportion.
-constexpr std::size_t least_element_bytes = 4;
-
-}  // namespace
 
 void Unpacker::load_binary(void* values, std::size_t size) {
   if (size > left_.size()) throw_input("it ends {} bytes too early", size - left_.size());
@@ -36,7 +29,7 @@ void Unpacker::get(std::string& text) {
 }
 
 void Unpacker::get(boost::serialization::collection_size_type& count) {
-  count = boost::serialization::collection_size_type(get_count(least_element_bytes, "list"));
+  count = boost::serialization::collection_size_type(get_count(1, "list"));
 }
 
 std::size_t Unpacker::get_count(std::size_t element_bytes, const char* what) {

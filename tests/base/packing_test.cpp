@@ -34,12 +34,14 @@ struct Whole {
   Colour colour = Colour::red;
   float small = 0;
   std::vector<double> values;
+  std::vector<std::uint8_t> bytes;
+  std::vector<bool> flags;
   std::array<std::string, 2> pair;
   std::map<std::string, std::vector<Piece>> pieces;
 
   template <class Archive>
   void serialize(Archive& archive, unsigned /*version*/) {
-    archive& is_done& colour& small& values& pair& pieces;
+    archive& is_done& colour& small& values& bytes& flags& pair& pieces;
   }
   bool operator==(const Whole&) const = default;
 };
@@ -49,6 +51,8 @@ Whole example() {
           Colour::blue,
           0x1p-149F,
           {1.5, -0.0, std::numeric_limits<double>::infinity()},
+          {1, 255},
+          {true, false, true},
           {"", std::string("a\0b", 3)},
           {{"empty", {}}, {"two", {{7, {"x", "yy"}}, {-1, {}}}}}};
 }

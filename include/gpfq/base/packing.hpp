@@ -6,33 +6,27 @@
 
 #include <boost/archive/basic_archive.hpp>
 #include <boost/mpl/bool.hpp>
-#include <boost/serialization/array_wrapper.hpp>
 #include <boost/serialization/collection_size_type.hpp>
 #include <boost/serialization/item_version_type.hpp>
 #include <boost/serialization/serialization.hpp>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "gpfq/base/error.hpp"
 
 namespace gpfq {
 
-/// What both archives say to Boost.Serialization: arrays of numbers go in one piece.
-struct PackingTraits {
-  struct use_array_optimization {
-    template <class T>
-    struct apply {
-      using type = boost::mpl::bool_<std::is_arithmetic_v<T>>;
-    };
-  };
-  // NOLINTNEXTLINE(readability-convert-member-functions-to-static): Boost asks an archive
-  [[nodiscard]] auto get_library_version() const { return boost::archive::BOOST_ARCHIVE_VERSION(); }
-};
+/// Numbers that a list keeps one behind the other, so that they go in one piece.
+template <class T>
+inline constexpr bool is_packed_whole = std::is_arithmetic_v<T> && !std::is_same_v<T, bool>;
 
 /// An archive that appends to a string.
-class Packer : public PackingTraits {
+class Packer {
  public:
   using is_saving = boost::mpl::true_;
   using is_loading = boost::mpl::false_;
@@ -47,11 +41,8 @@ class Packer : public PackingTraits {
     return *this << value;
   }
   void save_binary(const void* values, std::size_t size) { bytes_.append(static_cast<const char*>(values), size); }
-  template <class T>
-  void save_array(const boost::serialization::array_wrapper<T>& array, unsigned /*version*/) {
-    save_binary(array.address(), array.count() * sizeof(T));
-  }
-
+  // NOLINTNEXTLINE(readability-convert-member-functions-to-static): Boost asks an archive
+  [[nodiscard]] auto get_library_version() const { return boost::archive::BOOST_ARCHIVE_VERSION(); }
   [[nodiscard]] std::string take() { return std::move(bytes_); }
 
  private:
@@ -68,6 +59,14 @@ class Packer : public PackingTraits {
     put(std::uint64_t{text.size()});
     bytes_ += text;
   }
+  template <class T>
+  void put(const std::vector<T>& list) {
+    put(std::uint64_t{list.size()});
+    if constexpr (is_packed_whole<T>)
+      save_binary(list.data(), list.size() * sizeof(T));
+    else
+      for (const auto& element : list) put(static_cast<const T&>(element));
+  }
   void put(const boost::serialization::collection_size_type& count) { put(static_cast<std::uint64_t>(count)); }
   void put(const boost::serialization::item_version_type& /*version*/) {}
 
@@ -76,7 +75,7 @@ class Packer : public PackingTraits {
 
 /// An archive that reads what Packer wrote. The bytes need not be trusted: counts are held against what is left of them
 /// before memory is taken. @throws Error (input)
-class Unpacker : public PackingTraits {
+class Unpacker {
  public:
   using is_saving = boost::mpl::false_;
   using is_loading = boost::mpl::true_;
@@ -93,10 +92,8 @@ class Unpacker : public PackingTraits {
     return *this >> value;
   }
   void load_binary(void* values, std::size_t size);
-  template <class T>
-  void load_array(const boost::serialization::array_wrapper<T>& array, unsigned /*version*/) {
-    load_binary(array.address(), array.count() * sizeof(T));
-  }
+  // NOLINTNEXTLINE(readability-convert-member-functions-to-static): Boost asks an archive
+  [[nodiscard]] auto get_library_version() const { return boost::archive::BOOST_ARCHIVE_VERSION(); }
   void reset_object_address(const void* /*now*/, const void* /*before*/) {}  // no pointers to mend
 
   /// @throws Error (input) where bytes are left
@@ -114,6 +111,21 @@ class Unpacker : public PackingTraits {
   }
   void get(bool& flag);
   void get(std::string& text);
+  template <class T>
+  void get(std::vector<T>& list) {
+    list.clear();
+    if constexpr (is_packed_whole<T>) {
+      list.resize(get_count(sizeof(T), "list"));
+      load_binary(list.data(), list.size() * sizeof(T));
+    } else {
+      // One by one: what it claims takes no memory before it is there.
+      for (std::size_t left = get_count(1, "list"); left > 0; --left) {
+        T element{};
+        get(element);
+        list.push_back(std::move(element));
+      }
+    }
+  }
   void get(boost::serialization::collection_size_type& count);
   void get(boost::serialization::item_version_type& /*version*/) {}
   [[nodiscard]] std::size_t get_count(std::size_t element_bytes, const char* what);

@@ -90,7 +90,7 @@ class Communicator {
   /// Everybody's bytes to root, by rank; empty elsewhere.
   [[nodiscard]] std::vector<std::string> gather_bytes(const std::string& bytes) const;
 
-  /// Root's object to all; any type that Boost.Serialization takes.
+  /// Root's object to all; any type that pack() takes.
   template <class T>
   void broadcast(T& object) const {
     std::string bytes = is_root() ? pack(object) : std::string();
