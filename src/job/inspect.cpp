@@ -56,9 +56,7 @@ std::string dataset_table(hid_t file, const std::string& group, const std::strin
   return text;
 }
 
-}  // namespace
-
-std::string inspect(const std::filesystem::path& path) {
+std::string contents(const std::filesystem::path& path) {
   if (is_checkpoint(path)) return fmt::format("{}: {}", path.string(), describe(read_checkpoint(path)));
   const bool is_hdf5 = hdf5::is_hdf5(path);
   if (is_hdf5) hdf5::check_heaps(path);
@@ -75,5 +73,9 @@ std::string inspect(const std::filesystem::path& path) {
   const std::optional<net::Model> model = import_unless_native(path);
   return fmt::format("{}: model to import\n{}", path.string(), graph_table(model->graph, {}));
 }
+
+}  // namespace
+
+std::string inspect(const std::filesystem::path& path) { return printable(contents(path)); }
 
 }  // namespace gpfq::job

@@ -143,7 +143,8 @@ std::string plan_job(const JobOptions& options, const PlanOptions& plan) {
   const JobEstimate estimate = estimate_job(subject.plan, subject.graph(), config, rates, placement,
                                             {evaluation_samples(config, subject.graph()), subject.imported.has_value()});
   if (plan.json) return estimate_json(subject.plan, estimate, config, placement, rates);
-  return plan_table(subject.plan, config, plan.ranks, placement.nodes) + estimate_table(subject.plan, estimate, config, placement);
+  return printable(plan_table(subject.plan, config, plan.ranks, placement.nodes) +
+                   estimate_table(subject.plan, estimate, config, placement));
 }
 
 std::string evaluate_model(const mpi::Communicator& comm, const std::filesystem::path& path, const JobOptions& options) {

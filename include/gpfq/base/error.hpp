@@ -18,6 +18,9 @@ enum class ErrorKind {
   stopped  ///< ended on request, with a checkpoint: exit code 75
 };
 
+/// Text that quotes names from files, as a terminal can take it: control characters but newlines as \x1b.
+[[nodiscard]] std::string printable(const std::string& text);
+
 /// A message that a terminal and a log can take, whatever names from files it quotes: control characters as \x1b,
 /// newlines only before an indented line, and the middle left out where it is longer than 4000 bytes.
 [[nodiscard]] std::string presentable(const std::string& message);
