@@ -154,9 +154,10 @@ std::string describe(const Checkpoint& checkpoint) {
     if (!progress.tiles.empty()) text += fmt::format(", at input {}", progress.tiles.front().state.next_input);
     text += '\n';
   }
-  Index evaluated = 0;
+  std::uint64_t evaluated = 0;  // of bytes that nobody has checked yet
   for (const EvaluationRecord& record : checkpoint.evaluations)
-    for (const auto& [begin, end] : record.done) evaluated += end - begin;
+    for (const auto& [begin, end] : record.done)
+      evaluated += static_cast<std::uint64_t>(end) - static_cast<std::uint64_t>(begin);
   if (evaluated > 0) text += fmt::format("  {} units of samples evaluated, of three networks\n", evaluated);
   text += fmt::format("  {} stored tensors, {} state files\n", checkpoint.tensors.size(), checkpoint.states.size());
   for (const auto& [name, value] : checkpoint.fingerprint) text += fmt::format("  {}: {}\n", name, value);

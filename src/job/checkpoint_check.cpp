@@ -37,6 +37,12 @@ class Check {
   void finite(const char* name, const std::vector<T>& values) const {
     for (const T value : values) finite(name, value);
   }
+  /// Largest magnitudes: numbers, and not negative.
+  void magnitudes(const char* name, const std::vector<double>& values) const {
+    for (const double value : values)
+      if (!(std::isfinite(value) && value >= 0))
+        throw_input("{}: {}: {} is {}, expected a finite number, not negative", where_, what_, name, value);
+  }
   void finite(const char* name, double value) const {
     if (!std::isfinite(value)) throw_input("{}: {}: {} is {}, expected a finite number", where_, what_, name, value);
   }
@@ -74,10 +80,13 @@ void check_values(const Check& check, const LayerPlan& layer, const std::vector<
   check.finite("bias", bias);
 }
 
-void check_report(const Check& check, const LayerPlan& layer, const net::Graph& graph, const RankReport& report) {
+/// @param is_whole  of a finished layer, whose tiles are all there
+void check_report(const Check& check, const LayerPlan& layer, const net::Graph& graph, const RankReport& report, bool is_whole) {
   const Shape& shape = graph.tensor_shape(layer.tensor);
   const Index kernel = shape.size() > 1 ? element_count(shape) / shape[0] / shape[1] : 1;
   const Index most_rows = std::max(layer.tile_width, rows_together(layer));
+  std::set<std::pair<Index, Index>> seen;
+  Index weights = 0;
   for (const TileReport& tile : report.tiles) {
     check.range("a finished tile's neuron", tile.first_neuron, 0, layer.neurons - 1);
     check.range("a finished tile's neurons", tile.neurons, 1, std::min(most_rows, layer.neurons - tile.first_neuron));
@@ -86,7 +95,10 @@ void check_report(const Check& check, const LayerPlan& layer, const net::Graph& 
     check.holds(tile.first_input % kernel == 0 && tile.inputs % kernel == 0, "finished tiles of whole kernels");
     check.length_if_any("a finished tile's bias", tile.bias.size(), layer.corrects_bias ? tile.neurons : 0);
     check.finite("a finished tile's bias", tile.bias);
+    check.holds(seen.emplace(tile.first_neuron, tile.first_input).second, "each finished tile once");
+    weights += tile.neurons * tile.inputs;
   }
+  if (is_whole) check.range("weights of finished tiles", weights, layer.neurons * layer.inputs, layer.neurons * layer.inputs);
 }
 
 void check_tensor(const Check& check, const net::Graph& graph, const TensorRecord& tensor) {
@@ -96,6 +108,7 @@ void check_tensor(const Check& check, const net::Graph& graph, const TensorRecor
   if (!tensor.is_whole) return;
   const Shape& shape = graph.node(tensor.node).shape;
   check.length("bounds", tensor.bounds.size(), shape.empty() ? 1 : shape.front());
+  check.magnitudes("a bound", tensor.bounds);
 }
 
 void check_record(const Check& check, const LayerPlan& layer, const TileRecord& record) {
@@ -147,7 +160,7 @@ void check_chosen(const Check& check, const LayerPlan& layer, const LayerProgres
 }
 
 void check_progress(const Check& check, const LayerPlan& layer, const net::Graph& graph, const LayerProgress& progress) {
-  check_report(check, layer, graph, progress.report);
+  check_report(check, layer, graph, progress.report, false);
   check_values(check, layer, progress.radius, progress.step, progress.bias, progress.is_quantized);
   check.holds(progress.units.empty() || layer.path.keeps_outputs, "no outputs of a layer whose path keeps none");
   for (const OutputUnit& unit : progress.units) {
@@ -180,7 +193,7 @@ void validate(const Checkpoint& checkpoint, const JobPlan& plan, const net::Grap
   for (std::size_t i = 0; i < checkpoint.layers.size(); ++i) {
     const LayerRecord& record = checkpoint.layers[i];
     const Check check(where, fmt::format("layer '{}'", layers[i]->name));
-    check_report(check, *layers[i], graph, record.report);
+    check_report(check, *layers[i], graph, record.report, true);
     check_values(check, *layers[i], record.radius, record.step, record.bias, true);
   }
   std::set<std::pair<int, int>> seen;
@@ -195,6 +208,8 @@ void validate(const Checkpoint& checkpoint, const JobPlan& plan, const net::Grap
     for (const std::int64_t count : record.counts) check.range("count", count, 0, most_serial);
   }
   const LayerProgress& progress = checkpoint.progress;
+  for (const std::vector<double>& bounds : progress.bounds) whole.magnitudes("an output's bound", bounds);
+  for (const std::vector<double>& bounds : progress.propagation.bounds) whole.magnitudes("a bound", bounds);
   if (checkpoint.layers.size() < layers.size()) {
     const LayerPlan& layer = *layers[checkpoint.layers.size()];
     check_progress(Check(where, fmt::format("layer '{}'", layer.name)), layer, graph, progress);

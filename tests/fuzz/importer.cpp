@@ -18,6 +18,8 @@
 #include "gpfq/store/model_file.hpp"
 #include "gpfq/store/sample_file.hpp"
 #include "job/checkpoint.hpp"
+#include "job/checkpoint_check.hpp"
+#include "job/halfway_job.hpp"
 #include "job/subject.hpp"
 #include "seeds.hpp"
 #include "support/data_files.hpp"
@@ -127,7 +129,10 @@ void run_config(const std::string& bytes, const fs::path& folder) {
 
 void run_checkpoint(const std::string& bytes, const fs::path& folder) {
   test::write_text(folder / "job.ckpt", bytes);
-  static_cast<void>(job::describe(job::read_checkpoint(folder / "job.ckpt")));
+  const job::Checkpoint checkpoint = job::read_checkpoint(folder / "job.ckpt");
+  static_cast<void>(job::describe(checkpoint));
+  static const job::HalfwayJob job;
+  job::validate(checkpoint, job.plan, job.graph, "job.ckpt");
 }
 
 /// The archive alone, under a header that fits: whoever changes a checkpoint on purpose sees to that.

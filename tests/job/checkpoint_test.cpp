@@ -5,11 +5,11 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cmath>
 
 #include "gpfq/base/digest.hpp"
 #include "job/checkpoint_check.hpp"
+#include "job/halfway_job.hpp"
 #include "support/errors.hpp"
 
 namespace gpfq::job {
@@ -74,76 +74,23 @@ TEST(HostileCheckpoint, StateFilesLieBesideIt) {
   }
 }
 
-/// A network of two dense layers with a search for a radius, and a run that stands in its second layer.
 class HostileValues : public testing::Test {
  protected:
-  HostileValues() {
-    graph_.nodes.resize(3);
-    graph_.nodes[0].name = "x";
-    graph_.nodes[0].shape = {40};
-    for (int i = 1; i <= 2; ++i) {
-      net::Node& node = graph_.nodes[static_cast<std::size_t>(i)];
-      node.name = fmt::format("fc{}", i);
-      node.op = net::Op::dense;
-      node.inputs = {i - 1};
-      node.shape = {i == 1 ? Index{300} : Index{600}};
-      node.parameters["weight"] = node.name + ".weight";
-      graph_.tensors[node.name + ".weight"] = {node.shape.front(), graph_.nodes[static_cast<std::size_t>(i) - 1].shape.front()};
-    }
-    graph_.output = 2;
-    plan_ = make_plan(graph_, parse_config(R"({"model": "m", "calibration": {"file": "d", "inputs": "x"}, "quantization":
-        {"form": "residual", "block": 16, "bias_correction": false, "refine": {"sweeps": 2}}})", "/here", "job.json"), 100);
-    const LayerPlan& first = *plan_.quantized_layers().at(0);
-    const LayerPlan& second = *plan_.quantized_layers().at(1);
-    LayerRecord& done = good_.layers.emplace_back();
-    done.radius.assign(300, 1.0F);
-    done.step.assign(300, 0.5F);
-    for (Index tile = 0; tile < first.tile_count(); ++tile) done.report.tiles.push_back(report_of(first, tile));
-    LayerProgress& progress = good_.progress;
-    progress.report.tiles.push_back(report_of(second, 0));
-    TileRecord& begun = progress.tiles.emplace_back();
-    begun.tile = 1;
-    begun.pass = 1;
-    begun.state.next_input = 32;
-    progress.known.counted = 300;
-    progress.known.chosen.assign(600, -1);
-    for (const Index tile : {0, 1}) {
-      const TileBox box = tile_box(second, tile);
-      std::fill_n(progress.known.chosen.begin() + box.first_neuron, box.neurons, 2);
-    }
-    TensorRecord& tensor = good_.tensors.emplace_back();
-    tensor.node = 1;
-    tensor.is_whole = true;
-    tensor.bounds.assign(300, 1.0);
-  }
-
-  static TileReport report_of(const LayerPlan& layer, Index tile) {
-    const TileBox box = tile_box(layer, tile);
-    TileReport report;
-    report.first_neuron = box.first_neuron;
-    report.neurons = box.neurons;
-    report.first_input = box.first_input;
-    report.inputs = box.inputs;
-    return report;
-  }
-
   /// What is said of the good one with a change.
   template <class Change>
   [[nodiscard]] std::string changed(Change change) const {
-    Checkpoint checkpoint = good_;
+    Checkpoint checkpoint = job_.checkpoint;
     change(checkpoint);
-    return input_error([&] { validate(checkpoint, plan_, graph_, "job.ckpt"); });
+    return input_error([&] { validate(checkpoint, job_.plan, job_.graph, "job.ckpt"); });
   }
 
-  net::Graph graph_;
-  JobPlan plan_;
-  Checkpoint good_;
+  const HalfwayJob job_;
 };
 
 TEST_F(HostileValues, AreHeldAgainstThePlan) {
-  ASSERT_GT(plan_.quantized_layers().at(1)->candidates, 2);
-  ASSERT_GT(plan_.quantized_layers().at(1)->tile_count(), 2);
-  EXPECT_NO_THROW(validate(good_, plan_, graph_, "job.ckpt"));
+  ASSERT_GT(job_.plan.quantized_layers().at(1)->candidates, 2);
+  ASSERT_GT(job_.plan.quantized_layers().at(1)->tile_count(), 2);
+  EXPECT_NO_THROW(validate(job_.checkpoint, job_.plan, job_.graph, "job.ckpt"));
   using C = Checkpoint;
   EXPECT_TRUE(mentions(changed([](C& c) { c.layers.resize(3); }), "job.ckpt: the run: finished layers 3, expected 0 to 2"));
   EXPECT_TRUE(mentions(changed([](C& c) { c.layers[0].step.pop_back(); }), "layer 'fc1': 299 values of step, expected 300"));
@@ -152,6 +99,11 @@ TEST_F(HostileValues, AreHeldAgainstThePlan) {
   EXPECT_TRUE(mentions(changed([](C& c) { c.layers[0].bias.assign(300, 0); }), "300 values of bias, expected 0"));
   EXPECT_TRUE(mentions(changed([](C& c) { c.layers[0].report.tiles[0].first_neuron = -1; }), "neuron -1, expected 0 to 299"));
   EXPECT_TRUE(mentions(changed([](C& c) { c.layers[0].report.tiles[0].inputs = Index{1} << 40; }), "inputs 1099511627776"));
+  EXPECT_TRUE(mentions(changed([](C& c) { c.layers[0].report.tiles.pop_back(); }), "weights of finished tiles"));
+  EXPECT_TRUE(mentions(changed([](C& c) { c.layers[0].report.tiles[1] = c.layers[0].report.tiles[0]; }), "each finished tile once"));
+  EXPECT_TRUE(mentions(changed([](C& c) { c.progress.propagation.bounds = {{1}, {-1}}; }), "a bound is -1"));
+  EXPECT_TRUE(mentions(changed([](C& c) { c.progress.bounds[1] = {NAN}; }), "an output's bound is nan"));
+  EXPECT_TRUE(mentions(changed([](C& c) { c.tensors[0].bounds[3] = INFINITY; }), "a bound is inf"));
   EXPECT_TRUE(mentions(changed([](C& c) { c.tensors[0].node = 3; }), "node 3, expected 0 to 2"));
   EXPECT_TRUE(mentions(changed([](C& c) { c.tensors[0].network = 2; }), "network 2, expected 0 to 1"));
   EXPECT_TRUE(mentions(changed([](C& c) { c.tensors[0].bounds.clear(); }), "0 values of bounds, expected 300"));
