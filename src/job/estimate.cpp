@@ -33,6 +33,8 @@ constexpr double propagation_share = 0.75;
 constexpr double factor_share = 0.5 * 0.5;
 // Passes that look at every value: bounds, finiteness, squared differences (7.3 GB/s measured).
 constexpr double scan_bytes_per_second = 7e9;
+// Turning samples × inputs into inputs × samples.
+constexpr double transposed_bytes_per_second = 1.1e9;
 // Making a patch's entry from a map, and adding an entry of a product in fixed point.
 constexpr double patch_seconds_per_entry = 0.6e-9;
 constexpr double fixed_point_seconds_per_entry = 1e-9;
@@ -132,7 +134,7 @@ class Estimator {
     estimate.bytes_written += static_cast<Index>(bytes);
     estimate.seconds["load"] =
         bytes / ranks_ * (1 / read_rate_ + 1 / memory_rate_ + crowding_ / rates_.digest_bytes_per_second / threads_ +
-                          2 * crowding_ / scan_bytes_per_second) +
+                          crowding_ / transposed_bytes_per_second + 2 * crowding_ / scan_bytes_per_second) +
         bytes / write_rate_ / nodes_;
     const LoadShares shares = load_shares(layer, config_.memory_per_rank);
     const Index mine = ShardPlan(layer.inputs, shares.unit, ranks_).most_pieces() * shares.unit;

@@ -3,7 +3,9 @@
 #include "job/propagation.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstdint>
 
 #include "gpfq/base/digest.hpp"
 #include "gpfq/base/durable.hpp"
@@ -22,6 +24,14 @@ void check_finite(const net::Graph& graph, int node, Range samples, const net::B
                   graph.node(node).name, batch.values[i], samples.begin + i / size, i % size);
 }
 
+/// max|x| of finite numbers: by their bits, of which many are compared at a time.
+float largest_magnitude(const float* values, Index count) {
+  constexpr std::uint32_t magnitude_bits = 0x7FFFFFFF;
+  std::uint32_t largest = 0;
+  for (Index i = 0; i < count; ++i) largest = std::max(largest, std::bit_cast<std::uint32_t>(values[i]) & magnitude_bits);
+  return std::bit_cast<float>(largest);
+}
+
 /// Raises the largest magnitude of each channel by those of a batch.
 void raise_bounds(const net::Batch& batch, std::vector<double>& bounds) {
   const Index channels = static_cast<Index>(bounds.size());
@@ -29,9 +39,8 @@ void raise_bounds(const net::Batch& batch, std::vector<double>& bounds) {
   const float* value = batch.values.data();
   for (Index sample = 0; sample < batch.samples; ++sample)
     for (double& bound : bounds) {
-      float largest = 0;
-      for (Index i = 0; i < channel_size; ++i) largest = std::max(largest, std::abs(*value++));
-      bound = std::max(bound, static_cast<double>(largest));
+      bound = std::max(bound, static_cast<double>(largest_magnitude(value, channel_size)));
+      value += channel_size;
     }
 }
 
@@ -142,6 +151,7 @@ void Propagation::load_inputs(const LayerPlan& layer, const InputReader& read) {
       read(tensor.second, inputs, values.data());
       measure_inputs(inputs, shares.unit, values.data(), bounds_[tensor], unit_digests_[tensor]);
       store_.write_whole_inputs(node, tensor.second, inputs.begin, inputs.size(), values.data());
+      start_sync(store_.path(node, tensor.second));
     }
   };
   dealer_.deal(left, shares.inputs / shares.unit, load_run, [&] { pause_if_due(tensors); });
@@ -164,11 +174,8 @@ void Propagation::measure_inputs(Range inputs, Index unit, const float* values, 
   std::vector<std::string> of_units(static_cast<std::size_t>(units));
   parallel_for(units, config_.threads, [&](Index index) {
     const Range part{index * unit, std::min(inputs.size(), (index + 1) * unit)};
-    for (Index t = part.begin; t < part.end; ++t) {
-      float largest = 0;
-      for (Index i = 0; i < samples; ++i) largest = std::max(largest, std::abs(values[t * samples + i]));
-      bounds[static_cast<std::size_t>(inputs.begin + t)] = largest;
-    }
+    for (Index t = part.begin; t < part.end; ++t)
+      bounds[static_cast<std::size_t>(inputs.begin + t)] = static_cast<double>(largest_magnitude(values + t * samples, samples));
     of_units[static_cast<std::size_t>(index)] =
         sha256(values + part.begin * samples, part.size() * samples * static_cast<Index>(sizeof(float)));
   });
@@ -332,7 +339,8 @@ std::vector<Index> Propagation::restore_units(const std::vector<Tensor>& tensors
   for (Index unit = 0; unit < ceil_div(units.items, units.size); ++unit)
     (record.units.count(unit) != 0 ? done : left).push_back(unit);
   comm_.agree([&] {
-    for (std::size_t i = 0; !done.empty() && i < tensors.size(); ++i)
+    if (done.empty()) return;
+    for (std::size_t i = 0; i < tensors.size(); ++i)
       if (i >= record.bounds.size() || record.bounds[i].size() != bounds_[tensors[i]].size())
         throw_input("the checkpoint's bounds of '{}' are not those of the tensor", graph_.node(tensors[i].first).name);
     for (const Index unit : share_of(done, comm_.rank(), comm_.size())) {
@@ -344,14 +352,13 @@ std::vector<Index> Propagation::restore_units(const std::vector<Tensor>& tensors
                       graph_.node(tensors[i].first).name, units.name, items.begin, items.end - 1);
     }
   });
-  if (!comm_.is_root()) return left;
+  if (!comm_.is_root() || done.empty()) return left;
   for (const Index unit : done) {
     const UnitRecord& of = record.units.at(unit);
     errors_[unit] = {of.difference, of.reference};
     for (std::size_t i = 0; i < tensors.size(); ++i) unit_digests_[tensors[i]][unit] = of.digests[i];
   }
-  for (std::size_t i = 0; i < std::min(tensors.size(), record.bounds.size()); ++i)
-    bounds_[tensors[i]] = record.bounds[i];
+  for (std::size_t i = 0; i < tensors.size(); ++i) bounds_[tensors[i]] = record.bounds[i];
   return left;
 }
 
