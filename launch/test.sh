@@ -19,7 +19,7 @@ hosts_needs=( # tests labelled hosts: several hosts in network namespaces
 
 # Labels left out: without --with-cluster, and of the pass with sanitizers (other numbers of ranks add time, not paths).
 cluster_labels='^(slurm|hosts|long|campaign)$'
-unsanitized_labels='^(install|data|scripts|slurm|hosts|long|campaign|faults|fuzz_hdf5|bench.*|ranks(1|[3-9]|[1-9][0-9]+))$'
+unsanitized_labels='^(install|data|scripts|slurm|hosts|long|campaign|faults|fuzz_hdf5|ranks(1|[3-9]|[1-9][0-9]+))$'
 
 build_dir=build
 with_cluster=false
