@@ -12,23 +12,21 @@ namespace {
 constexpr std::size_t longest_message = 4000;
 constexpr std::size_t kept_end = 1000;  // where it says in which file
 
-/// The length of the control character at `at`, 0 where there is none: ASCII's but newlines, and U+0080 to U+009F in UTF-8.
-std::size_t control_length(const std::string& text, std::size_t at) {
+enum class Newlines { all, before_indented };  ///< that are kept
+
+/// The length of the control character at `at`, 0 where there is none: ASCII's, and U+0080 to U+009F in UTF-8.
+std::size_t control_length(const std::string& text, std::size_t at, Newlines kept) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  if (byte(at) == '\n') return 0;
+  if (byte(at) == '\n') return kept == Newlines::all || text.compare(at + 1, 2, "  ") == 0 ? 0 : 1;
   if (byte(at) < ' ' || byte(at) == 0x7F) return 1;
   return byte(at) == 0xC2 && at + 1 < text.size() && byte(at + 1) >= 0x80 && byte(at + 1) < 0xA0 ? 2 : 0;
 }
 
-bool continues_character(char c) { return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U; }
-
-}  // namespace
-
-std::string printable(const std::string& text) {
+std::string escape(const std::string& text, Newlines kept) {
   std::string shown;
   shown.reserve(text.size());
   for (std::size_t at = 0; at < text.size();) {
-    const std::size_t length = control_length(text, at);
+    const std::size_t length = control_length(text, at, kept);
     for (std::size_t i = 0; i < length; ++i) shown += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[at + i]));
     if (length == 0) shown += text[at];
     at += std::max<std::size_t>(length, 1);
@@ -36,10 +34,14 @@ std::string printable(const std::string& text) {
   return shown;
 }
 
+bool continues_character(char c) { return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U; }
+
+}  // namespace
+
+std::string printable(const std::string& text) { return escape(text, Newlines::all); }
+
 std::string presentable(const std::string& message) {
-  std::string text = printable(message);
-  for (std::size_t at = 0; (at = text.find('\n', at)) != std::string::npos; ++at)
-    if (text.compare(at + 1, 2, "  ") != 0) text.replace(at, 1, "\\x0a");
+  const std::string text = escape(message, Newlines::before_indented);
   if (text.size() <= longest_message) return text;
   std::size_t head = longest_message - kept_end - 8;
   std::size_t tail = text.size() - kept_end;

@@ -163,6 +163,8 @@ void check_progress(const Check& check, const LayerPlan& layer, const net::Graph
   check_report(check, layer, graph, progress.report, false);
   check_values(check, layer, progress.radius, progress.step, progress.bias, progress.is_quantized);
   check.holds(progress.units.empty() || layer.path.keeps_outputs, "no outputs of a layer whose path keeps none");
+  for (const std::vector<double>& bounds : progress.bounds)
+    if (!progress.units.empty()) check.length("bounds of outputs", bounds.size(), layer.neurons);
   for (const OutputUnit& unit : progress.units) {
     check.range("an output's tile", unit.tile, 0, layer.tile_count() - 1);
     check.range("an output's chunk", unit.chunk, 0, layer.path.chunk_total() - 1);

@@ -243,7 +243,7 @@ std::string report_table(const JobReport& report) {
                         report.estimate->seconds, format_bytes(report.peak_memory),
                         format_bytes(report.estimate->peak_memory));
   text += fmt::format("\nresults in {}: quantized.h5, report.json, report.csv, log\n", report.output);
-  return text;
+  return printable(text);
 }
 
 }  // namespace gpfq::job

@@ -83,21 +83,21 @@ void RunLog::clear_progress() {
 void RunLog::line(const std::string& text) {
   if (rank_ != 0) return;
   clear_progress();
-  fmt::print(stderr, "[{:8.2f} s] {}\n", since_start_.seconds(), printable(text));
-  if (file_) file_->info(printable(text));
+  fmt::print(stderr, "[{:8.2f} s] {}\n", since_start_.seconds(), presentable(text));
+  if (file_) file_->info(presentable(text));
 }
 
 void RunLog::note(const std::string& text) {
-  if (rank_ == 0 && file_) file_->info(printable(text));
+  if (rank_ == 0 && file_) file_->info(presentable(text));
 }
 
 void RunLog::debug(const std::string& text) {
-  if (file_) file_->debug(printable(text));
+  if (file_) file_->debug(presentable(text));
 }
 
 void RunLog::progress(const std::string& text) {
   if (rank_ != 0 || !is_terminal_) return;
-  fmt::print(stderr, "\r\033[K[{:8.2f} s] {}", since_start_.seconds(), printable(text));
+  fmt::print(stderr, "\r\033[K[{:8.2f} s] {}", since_start_.seconds(), presentable(text));
   std::fflush(stderr);
   has_progress_ = true;
 }

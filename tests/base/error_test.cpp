@@ -33,6 +33,12 @@ TEST(Messages, ShowControlCharactersAndStayShort) {
   EXPECT_EQ(presentable(cut), cut);  // messages are quoted in messages
 }
 
+TEST(Messages, TablesKeepTheirLines) {
+  const std::string table = "name\n" + std::string(5000, 'n') + "\na\nb\n";
+  EXPECT_EQ(printable(table), table);
+  EXPECT_EQ(printable("a\x1b[2J\n"), "a\\x1b[2J\n");
+}
+
 TEST(ErrorKinds, AreStandardExceptions) {
   EXPECT_THROW(throw_input("text"), std::runtime_error);
   EXPECT_THROW(throw_fault("text"), std::runtime_error);

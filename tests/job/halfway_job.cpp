@@ -75,7 +75,7 @@ HalfwayJob::HalfwayJob() {
   LayerProgress& progress = checkpoint.progress;
   progress.report.tiles.push_back(report_of(second, 0));
   progress.tiles.push_back(begun_tile());
-  progress.bounds = {std::vector<double>{1, 2}, std::vector<double>{3}};
+  progress.bounds.fill(std::vector<double>(600, 1.0));
   progress.propagation = {{{0, {0.5, 1.0, {"p", "q"}}}}, {{1.0}, {2.0, 3.0}}};
   progress.known.counted = 300;
   progress.known.chosen.assign(600, -1);
