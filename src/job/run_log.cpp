@@ -83,8 +83,9 @@ void RunLog::clear_progress() {
 void RunLog::line(const std::string& text) {
   if (rank_ != 0) return;
   clear_progress();
-  fmt::print(stderr, "[{:8.2f} s] {}\n", since_start_.seconds(), presentable(text));
-  if (file_) file_->info(presentable(text));
+  const std::string shown = presentable(text);
+  fmt::print(stderr, "[{:8.2f} s] {}\n", since_start_.seconds(), shown);
+  if (file_) file_->info(shown);
 }
 
 void RunLog::note(const std::string& text) {
