@@ -3,12 +3,11 @@
 #include "job/propagation.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
-#include <cstdint>
 
 #include "gpfq/base/digest.hpp"
 #include "gpfq/base/durable.hpp"
+#include "gpfq/base/magnitude.hpp"
 #include "gpfq/base/parallel.hpp"
 
 namespace gpfq::job {
@@ -22,14 +21,6 @@ void check_finite(const net::Graph& graph, int node, Range samples, const net::B
     if (!std::isfinite(batch.values[i]))
       throw_input("activations of '{}' become {} at sample {}, value {}: expected finite numbers",
                   graph.node(node).name, batch.values[i], samples.begin + i / size, i % size);
-}
-
-/// max|x| of finite numbers: by their bits, of which many are compared at a time.
-float largest_magnitude(const float* values, Index count) {
-  constexpr std::uint32_t magnitude_bits = 0x7FFFFFFF;
-  std::uint32_t largest = 0;
-  for (Index i = 0; i < count; ++i) largest = std::max(largest, std::bit_cast<std::uint32_t>(values[i]) & magnitude_bits);
-  return std::bit_cast<float>(largest);
 }
 
 /// Raises the largest magnitude of each channel by those of a batch.

@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "gpfq/base/error.hpp"
+#include "gpfq/base/magnitude.hpp"
 #include "gpfq/base/parallel.hpp"
 
 namespace gpfq::quant {
@@ -19,9 +20,9 @@ using ColumnsOf = Eigen::Map<const Matrix, Eigen::Aligned64, Eigen::OuterStride<
 constexpr float largest_usable = 1e15F;
 constexpr int sum_bits = 61;
 
-/// max|x|, exact whatever the order; infinite where one is not a number.
-double largest_magnitude(const float* values, Index count) {
-  const float largest = Eigen::Map<const Eigen::ArrayXf>(values, count).abs().maxCoeff<Eigen::PropagateNaN>();
+/// max|x|; infinite where one is not a number.
+double bound_of(const float* values, Index count) {
+  const float largest = largest_magnitude(values, count);
   return std::isnan(largest) ? HUGE_VAL : static_cast<double>(largest);
 }
 
@@ -93,7 +94,7 @@ void InputBlock::measure(Range chunks, RowReducer& reducer) {
     const Index begin = shape_.offset(chunks.begin);
     const Index rows = shape_.offset(chunks.end - 1) + shape_.padded_rows(chunks.end - 1) - begin;
     for (Index t = 0; t < columns; ++t)
-      bounds_[static_cast<std::size_t>(t)] = largest_magnitude(values_ + t * shape_.stride() + begin, rows);
+      bounds_[static_cast<std::size_t>(t)] = bound_of(values_ + t * shape_.stride() + begin, rows);
   }
   reducer.max(bounds_);
 }
