@@ -10,14 +10,6 @@ namespace gpfq::formats {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "numbers in files are little-endian and read as they are");
-
-template <class T>
-T load(const char* from) {
-  T value;
-  std::memcpy(&value, from, sizeof value);
-  return value;
-}
-
 }  // namespace
 
 Index bytes_of(NumberFormat format) {

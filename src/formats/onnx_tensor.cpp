@@ -180,13 +180,6 @@ std::shared_ptr<const TensorBytes> locate(const std::shared_ptr<const OnnxFile>&
   return bytes;
 }
 
-template <class T>
-T load(const char* from) {
-  T value;
-  std::memcpy(&value, from, sizeof value);
-  return value;
-}
-
 void convert(Encoding encoding, const char* from, Index count, float* out) {
   const auto each = [&](auto&& element) {
     const Index step = size_of(encoding);

@@ -24,7 +24,6 @@ constexpr unsigned is_kept_elsewhere = 0x02;  // flag of a message
 constexpr unsigned variable_length = 9;       // class of a type
 constexpr std::size_t reference_bytes = 16;   // length, address of the collection, number of the object
 constexpr std::size_t most_chunks = 1 << 16;  // of a header
-constexpr std::string_view global_heap("GCOL\x01\0\0\0", 8);
 
 unsigned byte_at(std::string_view bytes, std::size_t at) { return static_cast<unsigned char>(bytes[at]); }
 

@@ -18,7 +18,6 @@ namespace {
 using std::uint64_t;
 
 // Each with its version and three bytes of zeros; eight bytes that say how large it is follow.
-constexpr std::string_view global_heap("GCOL\x01\0\0\0", 8);
 constexpr std::string_view local_heap("HEAP\0\0\0\0", 8);
 constexpr uint64_t header_bytes = 16;                 // of a collection, and of each object in it
 constexpr uint64_t local_header_bytes = 32;           // size of the names, head of the free list, address of the names

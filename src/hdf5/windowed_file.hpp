@@ -16,6 +16,9 @@
 
 namespace gpfq::hdf5 {
 
+/// What a collection of the global heap, which holds values of variable length, begins with.
+inline constexpr std::string_view global_heap("GCOL\x01\0\0\0", 8);
+
 /// A file, a window of it at a time.
 class WindowedFile {
  public:

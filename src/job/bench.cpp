@@ -20,7 +20,7 @@
 namespace gpfq::job {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 constexpr Index product_order = 2048;
 
 /// Best rate of a product by every thread of every rank at the same time, flops per second of all together.
@@ -66,13 +66,13 @@ void write_layer(const std::filesystem::path& folder, const BenchOptions& option
   write_npy(folder / "weights.npy", options.shape.neurons, options.shape.inputs,
             [](Index at) { return uniform(2, at); });
   write_npy(folder / "inputs.npy", options.shape.samples, options.shape.inputs, analog);
-  Json layer = {{"name", "synthetic"}, {"weight", {{"file", "weights.npy"}}}, {"inputs", {{"file", "inputs.npy"}}}};
+  OrderedJson layer = {{"name", "synthetic"}, {"weight", {{"file", "weights.npy"}}}, {"inputs", {{"file", "inputs.npy"}}}};
   if (!options.shape.shared) {
     write_npy(folder / "quantized_inputs.npy", options.shape.samples, options.shape.inputs,
               [&](Index at) { return std::max(0.0F, analog(at) + 0.1F * uniform(3, at)); });
     layer["quantized_inputs"] = {{"file", "quantized_inputs.npy"}};
   }
-  const Json config = {{"layers", {layer}},
+  const OrderedJson config = {{"layers", {layer}},
                        {"quantization", {{"preset", "paper"}, {"levels", options.levels}, {"block", options.shape.block}}},
                        {"memory_per_rank", options.memory_per_rank},
                        {"threads", options.threads},
@@ -110,7 +110,7 @@ double kernel_seconds(const ScaleShape& shape, Index block, Index width, int lev
 /// What one run of the job says.
 struct Run {
   double seconds = 0;  ///< from the store to the codes, without copying the files to it
-  Json report;
+  OrderedJson report;
 };
 
 /// Removes the folder of a benchmark however it ends.
@@ -123,7 +123,7 @@ struct Folder {
 };
 
 Run read_run(const std::filesystem::path& path) {
-  Run run{0, Json::parse(std::ifstream(path))};
+  Run run{0, OrderedJson::parse(std::ifstream(path))};
   for (const auto& [phase, value] : run.report.at("layers").at(0).at("seconds").items())
     if (phase != "load") run.seconds += value.get<double>();
   return run;
@@ -132,14 +132,14 @@ Run read_run(const std::filesystem::path& path) {
 /// The line of the run of median time; the rate of products being the best of several, the best run's share beside it.
 std::string line_of(std::vector<Run> runs, double rate, const BenchOptions& options, int ranks) {
   std::sort(runs.begin(), runs.end(), [](const Run& a, const Run& b) { return a.seconds < b.seconds; });
-  const Json& report = runs[runs.size() / 2].report;
-  const Json& layer = report.at("layers").at(0);
+  const OrderedJson& report = runs[runs.size() / 2].report;
+  const OrderedJson& layer = report.at("layers").at(0);
   const double seconds = runs[runs.size() / 2].seconds;
   const double spread = runs.back().seconds - runs.front().seconds;
   const ScaleShape& shape = options.shape;
   const double flops = credited_flops(shape, layer.at("form") == "gram");
   const double kernel = kernel_seconds(shape, layer.at("block"), layer.at("tile"), options.levels) / (ranks * options.threads);
-  const Json line = {{"benchmark", "layer"},
+  const OrderedJson line = {{"benchmark", "layer"},
                      {"version", GPFQ_VERSION},
                      {"inputs", shape.inputs},
                      {"neurons", shape.neurons},

@@ -5,14 +5,9 @@
 #include <algorithm>
 
 #include "gpfq/base/error.hpp"
+#include "job/units.hpp"
 
 namespace gpfq::job {
-namespace {
-
-constexpr Index slab_floats = Index{1} << 20;
-
-}  // namespace
-
 int add_missing_biases(net::Model& model, const Config& config) {
   int added = 0;
   for (net::Node& node : model.graph.nodes) {

@@ -15,13 +15,10 @@
 #include "job/radius_rule.hpp"
 #include "job/scale.hpp"
 #include "job/tile_states.hpp"
+#include "job/units.hpp"
 
 namespace gpfq::job {
 namespace {
-
-constexpr Index float_bytes = sizeof(float);
-constexpr Index sum_bytes = sizeof(std::int64_t);
-constexpr double giga = 1e9;
 
 // One core of an AMD EPYC at 84 Gflop/s (OpenBLAS Zen), 4096 samples, 1024 neurons. Kernel: 9, 11, 15 ns per weight at
 // b = 32, 128, 256, of which weights and codes on their way from and to memory take 7.
@@ -48,8 +45,6 @@ constexpr double file_seconds = 5e-3;
 constexpr double start_seconds = 0.1;
 // Maps that are at hand while patches are made.
 constexpr Index window_bytes = Index{8} << 20;
-
-double real(Index value) { return static_cast<double>(value); }
 
 /// What a rank holds of the products of a layer in Gram form, all problems together: sums while rows are added, what is
 /// beside them while they become numbers, and these.

@@ -12,7 +12,7 @@
 
 namespace gpfq::job {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 namespace {
 
@@ -78,7 +78,7 @@ std::string estimate_table(const JobPlan& plan, const JobEstimate& estimate, con
   return text;
 }
 
-Json layer_estimate_json(const LayerEstimate& estimate) {
+OrderedJson layer_estimate_json(const LayerEstimate& estimate) {
   return {{"seconds", estimate.seconds},         {"seconds_total", estimate.total_seconds()},
           {"bytes_read", estimate.bytes_read},   {"bytes_written", estimate.bytes_written},
           {"peak_memory", estimate.peak_memory}, {"proportional_memory", estimate.proportional_memory},
@@ -86,7 +86,7 @@ Json layer_estimate_json(const LayerEstimate& estimate) {
           {"disk_bytes", estimate.disk_bytes}};
 }
 
-Json job_estimate_json(const JobEstimate& estimate) {
+OrderedJson job_estimate_json(const JobEstimate& estimate) {
   return {{"seconds", estimate.seconds},
           {"start_seconds", estimate.start_seconds},
           {"finish_seconds", estimate.finish_seconds},
@@ -101,7 +101,7 @@ Json job_estimate_json(const JobEstimate& estimate) {
 
 std::string estimate_json(const JobPlan& plan, const JobEstimate& estimate, const Config& config,
                           const Placement& placement, const MachineRates& rates) {
-  Json json = {{"ranks", placement.ranks},
+  OrderedJson json = {{"ranks", placement.ranks},
                {"nodes", placement.nodes},
                {"ranks_per_node", placement.ranks_per_node()},
                {"threads", config.threads},
@@ -119,7 +119,7 @@ std::string estimate_json(const JobPlan& plan, const JobEstimate& estimate, cons
                  {"network_gb", rates.cluster.network_gb},
                  {"files_gb", rates.cluster.files_gb},
                  {"node_files_gb", rates.cluster.node_files_gb}}},
-               {"layers", Json::array()}};
+               {"layers", OrderedJson::array()}};
   const std::vector<const LayerPlan*> layers = plan.quantized_layers();
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const LayerPlan& layer = *layers[i];
@@ -138,8 +138,8 @@ std::string estimate_json(const JobPlan& plan, const JobEstimate& estimate, cons
                               {"shared_inputs", layer.path.shared},
                               {"grid", fmt::format("{}x{}", stream.grid.neurons, stream.grid.samples)},
                               {"idle_ranks", idle_ranks(layer, config, placement.ranks)},
-                              {"waves", is_residual ? Json(stream.waves()) : Json()},
-                              {"read_ahead", is_residual ? Json(stream.memory.read_ahead) : Json()},
+                              {"waves", is_residual ? OrderedJson(stream.waves()) : OrderedJson()},
+                              {"read_ahead", is_residual ? OrderedJson(stream.memory.read_ahead) : OrderedJson()},
                               {"flops", layer.flops},
                               {"estimated", layer_estimate_json(estimate.layers[i])}});
   }

@@ -30,7 +30,7 @@ constexpr Index candidates_limit_bytes = Index{3} << 30;
 
 // Shares of the rate of a large product. The kernel's is mostly the way of weights and codes to and from memory.
 constexpr double kernel_share = 0.2;
-constexpr double propagation_share = 0.6;
+constexpr double outputs_pass_share = 0.6;
 // Of an entry of U from both outputs, in flops: once per block.
 constexpr double difference_cost = 34;
 /// What a tile loses against one of 256 neurons, or gains.
@@ -39,7 +39,7 @@ double tile_share(const LayerPlan& plan) { return narrow_share(plan.tile_width) 
 /// Both networks' outputs by a pass over the inputs of their own.
 double propagation_cost(const LayerPlan& plan) {
   return 4.0 * static_cast<double>(plan.path.samples) * static_cast<double>(plan.path.inputs) *
-         static_cast<double>(plan.problem_neurons) / propagation_share;
+         static_cast<double>(plan.problem_neurons) / outputs_pass_share;
 }
 
 /// The recursion inside blocks: two multiplications and additions for each pair of inputs of a block, of the same strip

@@ -27,38 +27,38 @@ auto for_layer(const std::string& layer, Work work) {
 }
 
 /// Where a tensor lies and its shape, from its header.
-struct Header {
+struct TensorHeader {
   std::string where;
   Shape shape;
 };
 
-Header read_header(const formats::TensorLocation& location) {
+TensorHeader read_tensor_header(const formats::TensorLocation& location) {
   const std::unique_ptr<formats::TensorFile> file = formats::open_tensor(location);
   return {file->where(), file->shape()};
 }
 
-void check_inputs(const Header& weight, Index inputs, bool is_transposed, const Header& activations) {
+void check_inputs(const TensorHeader& weight, Index inputs, bool is_transposed, const TensorHeader& activations) {
   if (activations.shape[1] != inputs)
     throw_input("{} has shape {}, expected samples x {}: weight {} has shape {} ({})", activations.where,
                 to_string(activations.shape), inputs, weight.where, to_string(weight.shape),
                 is_transposed ? "layout in_out" : "layout out_in; is it in_out?");
 }
 
-void check_samples(const Header& activations, Index samples) {
+void check_samples(const TensorHeader& activations, Index samples) {
   if (activations.shape[0] < samples)
     throw_input("{} holds {} samples, the config asks for {}", activations.where, activations.shape[0], samples);
 }
 
 /// Checks the files of one layer against each other.
-LayerInputs check_layer(const LayerSource& source, const Header& weight, Index input_count) {
-  const Header analog = read_header(source.inputs);
+LayerInputs check_layer(const LayerSource& source, const TensorHeader& weight, Index input_count) {
+  const TensorHeader analog = read_tensor_header(source.inputs);
   check_inputs(weight, input_count, source.is_transposed, analog);
   LayerInputs inputs;
   inputs.samples = source.samples == 0 ? analog.shape[0] : source.samples;
   inputs.shared = !source.quantized_inputs;
   check_samples(analog, inputs.samples);
   if (inputs.shared) return inputs;
-  const Header quantized = read_header(*source.quantized_inputs);
+  const TensorHeader quantized = read_tensor_header(*source.quantized_inputs);
   check_inputs(weight, input_count, source.is_transposed, quantized);
   check_samples(quantized, inputs.samples);
   if (source.samples == 0 && quantized.shape != analog.shape)
@@ -96,7 +96,7 @@ LayerList read_layer_list(const Config& config) {
   const Index most_strip_bytes = std::min(strip_bytes, config.memory_per_rank / 2);
   for (const LayerSource& source : config.layers)
     for_layer(source.name, [&] {
-      const Header weight = read_header(source.weight);
+      const TensorHeader weight = read_tensor_header(source.weight);
       net::TensorSource rows =
           formats::weight_source(source.weight, weight.shape, source.is_transposed, most_strip_bytes);
       list.inputs.push_back(check_layer(source, weight, rows.shape[1]));

@@ -23,6 +23,7 @@
 #include "gpfq/base/parallel.hpp"
 #include "gpfq/base/system.hpp"
 #include "job/blas.hpp"
+#include "job/units.hpp"
 
 namespace gpfq::job {
 namespace {
@@ -30,7 +31,7 @@ namespace {
 using Json = nlohmann::json;
 
 // A product of this order takes some 50 ms and runs at the rate of larger ones (1024 and 2048 within 3 %).
-constexpr Index product_order = 1024;
+constexpr Index calibration_order = 1024;
 constexpr Index copy_bytes = Index{32} << 20;
 constexpr Index most_copied_bytes = Index{128} << 20;
 constexpr Index file_bytes = Index{64} << 20;
@@ -50,10 +51,10 @@ double best_rate(double amount, const std::function<void()>& work) {
   return best;
 }
 
-double product_rate() {
-  const Eigen::MatrixXf A = Eigen::MatrixXf::Constant(product_order, product_order, 0.5F);
-  Eigen::MatrixXf B(product_order, product_order);
-  const double flops = 2.0 * std::pow(static_cast<double>(product_order), 3);
+double calibrated_rate() {
+  const Eigen::MatrixXf A = Eigen::MatrixXf::Constant(calibration_order, calibration_order, 0.5F);
+  Eigen::MatrixXf B(calibration_order, calibration_order);
+  const double flops = 2.0 * std::pow(static_cast<double>(calibration_order), 3);
   return best_rate(flops, [&] { B.noalias() = A * A; });
 }
 
@@ -156,7 +157,7 @@ MachineRates measure_machine(const std::filesystem::path& folder) {
   make_blas_serial();
   MachineRates rates;
   rates.cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  rates.flops_per_second = product_rate();
+  rates.flops_per_second = calibrated_rate();
   rates.memory_bytes_per_second = copy_rate(1);
   rates.node_memory_bytes_per_second =
       std::max(rates.memory_bytes_per_second, copy_rate(std::min(rates.cores, most_copying_cores)));
@@ -204,7 +205,6 @@ MachineRates machine_rates(const std::filesystem::path& folder, const std::files
 }
 
 MachineRates with_given(MachineRates rates, const GivenRates& given) {
-  constexpr double giga = 1e9;
   if (given.gflops) rates.flops_per_second = *given.gflops * giga;
   if (given.memory_gb) {
     rates.node_memory_bytes_per_second = *given.memory_gb * giga;

@@ -19,11 +19,11 @@
 #include "job/form_choice.hpp"
 #include "job/grid.hpp"
 #include "job/name_pattern.hpp"
+#include "job/units.hpp"
 
 namespace gpfq::job {
 namespace {
 
-constexpr Index float_bytes = sizeof(float);
 constexpr Index index_bytes = sizeof(Index);
 // Rows of one product of the path. Long enough that adding in fixed point costs about 1 %.
 constexpr Index path_chunk = 2048;

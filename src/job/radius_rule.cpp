@@ -9,11 +9,11 @@
 #include "gpfq/base/parallel.hpp"
 #include "gpfq/base/shard_plan.hpp"
 #include "gpfq/quant/radius.hpp"
+#include "job/units.hpp"
 
 namespace gpfq::job {
 namespace {
 
-constexpr Index slab_floats = Index{1} << 20;
 constexpr int most_counters = 8;
 constexpr Index weights_per_counter = Index{1} << 17;
 

@@ -18,9 +18,9 @@
 namespace gpfq::job {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
-Json versions() {
+OrderedJson versions() {
   unsigned major = 0;
   unsigned minor = 0;
   unsigned release = 0;
@@ -35,7 +35,7 @@ Json versions() {
           {"compiler", __VERSION__}};
 }
 
-Json accuracy_json(const Accuracy& accuracy) {
+OrderedJson accuracy_json(const Accuracy& accuracy) {
   return {{"top1", accuracy.top1_fraction()},
           {"top5", accuracy.top5_fraction()},
           {"top1_correct", accuracy.top1},
@@ -49,8 +49,8 @@ Index total(const LayerReport& layer, Index TileReport::* count) {
   return sum;
 }
 
-Json layer_json(const LayerReport& layer) {
-  Json json = {{"name", layer.plan.name},
+OrderedJson layer_json(const LayerReport& layer) {
+  OrderedJson json = {{"name", layer.plan.name},
                {"kind", layer.kind},
                {"method", method_name(layer.plan.method)},
                {"form", form_name(layer.plan.form)},
@@ -162,14 +162,14 @@ RankReport join_reports(const LayerPlan& layer, const std::vector<RankReport>& r
 }
 
 std::string report_json(const JobReport& report) {
-  Json json = {{"gpfq_report", 1}, {"codes_sha256", report.codes_sha256}};
+  OrderedJson json = {{"gpfq_report", 1}, {"codes_sha256", report.codes_sha256}};
   if (report.accuracy)
     json["accuracy"] = {{"analog", accuracy_json(report.accuracy->analog)},
                         {"quantized", accuracy_json(report.accuracy->quantized)},
                         {"msq", accuracy_json(report.accuracy->msq)}};
-  json["layers"] = Json::array();
+  json["layers"] = OrderedJson::array();
   for (std::size_t i = 0; i < report.layers.size(); ++i) {
-    Json layer = layer_json(report.layers[i]);
+    OrderedJson layer = layer_json(report.layers[i]);
     if (report.estimate) layer["estimated"] = layer_estimate_json(report.estimate->layers.at(i));
     json["layers"].push_back(std::move(layer));
   }
@@ -187,16 +187,16 @@ std::string report_json(const JobReport& report) {
   json["fingerprint"] = report.fingerprint;
   json["blas"] = blas_core();
   json["versions"] = versions();
-  json["config"] = Json::parse(report.config_text);
+  json["config"] = OrderedJson::parse(report.config_text);
   return json.dump(2) + "\n";
 }
 
 FinishedRun read_finished_run(const std::filesystem::path& report) {
   std::ifstream file(report);
-  const Json json = Json::parse(file, nullptr, false);
+  const OrderedJson json = OrderedJson::parse(file, nullptr, false);
   try {
     return {json.at("codes_sha256").get<std::string>(), json.at("fingerprint").get<Fingerprint>()};
-  } catch (const Json::exception& error) {
+  } catch (const OrderedJson::exception& error) {
     throw_input("{} is not the report of a run: {}", report.string(), error.what());
   }
 }
@@ -206,7 +206,7 @@ std::string report_csv(const JobReport& report) {
       "name,kind,method,form,inputs,neurons,samples,levels,radius,relative_error,dead_inputs,saturated,zeros,seconds,"
       "rows\n";
   for (const LayerReport& layer : report.layers) {
-    const Json json = layer_json(layer);
+    const OrderedJson json = layer_json(layer);
     double seconds = 0;
     for (const auto& [phase, value] : layer.all.seconds) seconds += value;
     std::string name = layer.plan.name;  // quoted as RFC 4180 has it

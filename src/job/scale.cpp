@@ -15,19 +15,15 @@
 #include "job/estimate.hpp"
 #include "job/form_choice.hpp"
 #include "job/grid.hpp"
+#include "job/units.hpp"
 
 namespace gpfq::job {
 namespace {
 
-constexpr double giga = 1e9;
 constexpr double micro = 1e-6;
-constexpr double float_bytes = sizeof(float);
-constexpr double sum_bytes = sizeof(std::int64_t);
 constexpr double memory_share_of_ranks = 0.9;
 // A read through HDF5 and an agreement of the ranks that read together, per block.
 constexpr double block_call_seconds = 1.5e-4;
-
-double real(Index value) { return static_cast<double>(value); }
 
 /// The layer's work on the slowest rank.
 class ScaleModel {
@@ -149,25 +145,25 @@ ScalePoint ScaleModel::point() const {
   const double node_bytes = pass_bytes_of_node();
   const double all_nodes_bytes = node_bytes * nodes_;
   const double once_bytes = networks_ * real(layer_.path.samples) * inputs_ * float_bytes;
-  const auto file_seconds = [&](double of_node, double of_all) {
+  const auto reading_seconds = [&](double of_node, double of_all) {
     return std::max(of_node / (machine_.node_files_gb * giga), of_all / (machine_.files_gb * giga));
   };
   if (design_.reading == ScaleDesign::Reading::each_node) {
-    point.reading = passes * file_seconds(node_bytes, all_nodes_bytes);
+    point.reading = passes * reading_seconds(node_bytes, all_nodes_bytes);
   } else {
     const int copies =
         std::max(1, static_cast<int>(std::lround(all_nodes_bytes / once_bytes)));  // nodes with equal rows
-    point.reading = passes * file_seconds(once_bytes / nodes_, once_bytes);
+    point.reading = passes * reading_seconds(once_bytes / nodes_, once_bytes);
     point.exchange = passes * blocks_ * allgather_seconds(node_bytes / blocks_, copies, machine_);
   }
   point.reading += passes * blocks_ * block_call_seconds * (design_.read_ahead ? 0.0 : 1.0);
 
   const double weight_bytes = real(layer_.neurons) * inputs_ * float_bytes;
   const int weight_passes = 1 + quant::MagnitudeSelection::pass_count() + (design_.copies_model ? 2 : 0);
-  point.weights = weight_passes * file_seconds(weight_bytes / nodes_, weight_bytes);
+  point.weights = weight_passes * reading_seconds(weight_bytes / nodes_, weight_bytes);
   const double output_bytes =
       real(layer_.neurons) * inputs_ + 2 * real(layer_.path.samples) * real(layer_.neurons) * float_bytes;
-  point.output = file_seconds(output_bytes / nodes_, output_bytes);
+  point.output = reading_seconds(output_bytes / nodes_, output_bytes);
 
   const double codes = real(layer_.neurons) * inputs_;
   point.root = codes / (machine_.digest_gb * giga) + codes / (machine_.node_files_gb * giga);

@@ -9,7 +9,7 @@
 namespace gpfq::job {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 using Reading = ScaleDesign::Reading;
 using Products = ScaleDesign::Products;
 
@@ -75,7 +75,7 @@ std::string design_table(const LayerPlan& layer, const ScaleMachine& machine, co
   return text;
 }
 
-Json point_json(const ScalePoint& p) {
+OrderedJson point_json(const ScalePoint& p) {
   return {{"ranks", p.ranks},
           {"nodes", p.nodes},
           {"grid", fmt::format("{}x{}", p.grid.neurons, p.grid.samples)},
@@ -104,11 +104,11 @@ std::string scale_table(const ScaleShape& shape, const ScaleMachine& machine, co
 
 std::string scale_json(const ScaleShape& shape, const ScaleMachine& machine, const ScaleDesign& design) {
   const LayerPlan layer = plan_of_shape(shape);
-  Json json = {{"inputs", layer.path.inputs},     {"neurons", layer.neurons},
+  OrderedJson json = {{"inputs", layer.path.inputs},     {"neurons", layer.neurons},
                {"samples", layer.path.samples},   {"shared_inputs", layer.path.shared},
                {"block", layer.path.block_width}, {"tile", layer.tile_width},
                {"read", name_of(design.reading)}, {"products", name_of(design.products)},
-               {"points", Json::array()}};
+               {"points", OrderedJson::array()}};
   for (int ranks = 2; ranks <= most_ranks; ranks *= 2)
     json["points"].push_back(point_json(predict_scale(layer, machine, design, ranks)));
   return json.dump(2) + "\n";

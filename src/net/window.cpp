@@ -11,7 +11,7 @@
 namespace gpfq::net {
 namespace {
 
-constexpr Index largest_integer = 2147483647;
+constexpr Index largest_setting = 2147483647;
 constexpr std::array<const char*, 2> axis_names = {"vertically", "horizontally"};
 
 /// Extent of the output along one axis; below 1 where the kernel does not fit.
@@ -44,7 +44,7 @@ std::vector<Index> integer_attribute(const Node& node, const std::string& key, I
                 numbers.size(), count);
   std::vector<Index> integers;
   for (const double number : numbers) {
-    if (!(number >= static_cast<double>(least) && number <= static_cast<double>(largest_integer)) ||
+    if (!(number >= static_cast<double>(least) && number <= static_cast<double>(largest_setting)) ||
         number != std::floor(number))
       throw_input("node '{}' ({}): attribute {} has the value {}, expected an integer from {} to 2^31 - 1", node.name,
                   op_name(node.op), key, number, least);
@@ -69,7 +69,7 @@ Windows windows_of(const Node& node, const Shape& input, const std::array<Index,
   const auto pads = integer_attribute(node, "pads", 4, 0, {0, 0, 0, 0});
   Windows windows;
   for (std::size_t axis = 0; axis < 2; ++axis) {
-    if (kernel[axis] < 1 || kernel[axis] > largest_integer)
+    if (kernel[axis] < 1 || kernel[axis] > largest_setting)
       throw_input("node '{}' ({}): a kernel of {} {}", node.name, op_name(node.op), kernel[axis], axis_names[axis]);
     Window& window = windows[axis];
     window.input = input[axis + 1];

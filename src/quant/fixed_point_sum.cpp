@@ -6,10 +6,6 @@
 #include <cmath>
 
 namespace gpfq::quant {
-namespace {
-// Sums stay below 2^61: two bits to spare in 64 for the rounding of partial products.
-constexpr int sum_bits = 61;
-}  // namespace
 
 int bound_exponent(double magnitude) {
   require(std::isfinite(magnitude) && magnitude >= 0, "bound_exponent: finite and not negative");
@@ -17,6 +13,12 @@ int bound_exponent(double magnitude) {
   int exponent = 0;
   static_cast<void>(std::frexp(magnitude, &exponent));
   return exponent;
+}
+
+std::vector<int> bound_exponents(std::span<const double> bounds, double factor) {
+  std::vector<int> result;
+  for (const double bound : bounds) result.push_back(bound_exponent(bound * factor));
+  return result;
 }
 
 FixedPointSum::FixedPointSum(Index max_rows, Index max_columns)

@@ -24,12 +24,6 @@ using Packed = Eigen::Map<Matrix>;
 // A panel's objects, and what aligning its six buffers adds: weighty where kernels are small and problems many.
 constexpr Index panel_overhead_bytes = 1024;
 
-std::vector<int> exponents(std::span<const double> bounds, double factor) {
-  std::vector<int> result;
-  for (const double bound : bounds) result.push_back(bound_exponent(bound * factor));
-  return result;
-}
-
 // Columns of a rectangle of G or C that are formed at once, s and t: wide enough that packing costs little beside the
 // product; and columns of a triangle of G, which is a symmetric product of its own.
 constexpr Index widest_left = 512;
@@ -119,13 +113,13 @@ void GramProducts::start(std::span<const double> quantized_bounds, std::span<con
     const Index first = panel * panel_width();
     const auto at = static_cast<std::size_t>(first);
     const auto width = static_cast<std::size_t>(width_of(panel));
-    const std::vector<int> rows = exponents(quantized_bounds.subspan(at), static_cast<double>(samples));
+    const std::vector<int> rows = bound_exponents(quantized_bounds.subspan(at), static_cast<double>(samples));
     G_sums_.emplace_back(inputs() - first, width_of(panel));
-    G_sums_.back().start(rows, exponents(quantized_bounds.subspan(at, width), 1.0));
+    G_sums_.back().start(rows, bound_exponents(quantized_bounds.subspan(at, width), 1.0));
     if (extent_.shared) continue;
     C_sums_.emplace_back(extent_.whole ? inputs() : inputs() - first, width_of(panel));
-    C_sums_.back().start(extent_.whole ? exponents(quantized_bounds, static_cast<double>(samples)) : rows,
-                         exponents(analog_bounds.subspan(at, width), 1.0));
+    C_sums_.back().start(extent_.whole ? bound_exponents(quantized_bounds, static_cast<double>(samples)) : rows,
+                         bound_exponents(analog_bounds.subspan(at, width), 1.0));
   }
 }
 

@@ -16,9 +16,8 @@ namespace gpfq::quant {
 namespace {
 
 using Matrix = Eigen::MatrixXf;
-using ColumnsOf = Eigen::Map<const Matrix, Eigen::Aligned64, Eigen::OuterStride<>>;
+using AlignedColumns = Eigen::Map<const Matrix, Eigen::Aligned64, Eigen::OuterStride<>>;
 constexpr float largest_usable = 1e15F;
-constexpr int sum_bits = 61;
 
 /// max|x|; infinite where one is not a number.
 double bound_of(const float* values, Index count) {
@@ -26,16 +25,10 @@ double bound_of(const float* values, Index count) {
   return std::isnan(largest) ? HUGE_VAL : static_cast<double>(largest);
 }
 
-std::vector<int> exponents(std::span<const double> bounds, double factor) {
-  std::vector<int> result;
-  for (const double bound : bounds) result.push_back(bound_exponent(bound * factor));
-  return result;
-}
-
 }  // namespace
 
 ColumnSums::ColumnSums(std::span<const double> bounds, Index samples)
-    : exponents_(exponents(bounds, static_cast<double>(samples))), sums_(bounds.size(), 0) {}
+    : exponents_(bound_exponents(bounds, static_cast<double>(samples))), sums_(bounds.size(), 0) {}
 
 void ColumnSums::add(Index column, const float* values, Index rows) {
   const double sum = Eigen::Map<const Eigen::ArrayXf>(values, rows).cast<double>().sum();
@@ -114,8 +107,8 @@ std::optional<std::pair<Index, Index>> InputBlock::find_unusable() const {
 
 void InputBlock::form_products(Range chunks, int threads, RowReducer& reducer) {
   const std::span<const double> bounds(bounds_);
-  sum_.start(exponents(bounds.first(static_cast<std::size_t>(count_)), static_cast<double>(shape_.samples)),
-             exponents(bounds, 1.0));
+  sum_.start(bound_exponents(bounds.first(static_cast<std::size_t>(count_)), static_cast<double>(shape_.samples)),
+             bound_exponents(bounds, 1.0));
   add_products(chunks, threads);
   reducer.sum(sum_.raw());
   if (shape_.sums_columns) sum_columns(chunks, reducer);
@@ -153,11 +146,11 @@ void InputBlock::add_products(Range chunks, int threads) {
     const Index chunk = chunks.begin + i;
     const Index rows = shape_.padded_rows(chunk);
     const Eigen::OuterStride<> stride(shape_.stride());
-    const ColumnsOf Xq(quantized() + shape_.offset(chunk), rows, count_, stride);
+    const AlignedColumns Xq(quantized() + shape_.offset(chunk), rows, count_, stride);
     Matrix partial = Matrix::Zero(columns, count_);
     partial.topRows(count_).selfadjointView<Eigen::Upper>().rankUpdate(Xq.transpose());
     if (!shape_.shared) {
-      const ColumnsOf X(analog() + shape_.offset(chunk), rows, count_, stride);
+      const AlignedColumns X(analog() + shape_.offset(chunk), rows, count_, stride);
       auto C = partial.bottomRows(count_);
       C.topLeftCorner(half, half).noalias() = X.leftCols(half).transpose() * Xq.leftCols(half);
       C.rightCols(count_ - half).noalias() = X.transpose() * Xq.rightCols(count_ - half);

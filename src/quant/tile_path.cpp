@@ -14,7 +14,7 @@ namespace gpfq::quant {
 namespace {
 
 using Matrix = Eigen::MatrixXf;
-using ConstColumns = Eigen::Map<const Matrix, Eigen::Aligned64, Eigen::OuterStride<>>;
+using AlignedColumns = Eigen::Map<const Matrix, Eigen::Aligned64, Eigen::OuterStride<>>;
 // Rows of a tile, the neurons of a row contiguous: as columns to Eigen, so that BLAS packs them by whole lines.
 using Rows = Eigen::Map<Matrix, Eigen::Aligned64>;
 using ConstRows = Eigen::Map<const Matrix, Eigen::Aligned64>;
@@ -72,7 +72,7 @@ void TilePath::project_chunk(const InputBlock& block, Index begin, Index rows) {
   Rows partial(partial_.data(), width, block.count());
   if (quantized_.size() == 0) {
     partial.noalias() = ConstRows(U_.data() + begin * width, width, rows) *
-                        ConstColumns(block.quantized() + begin, rows, block.count(), stride);
+                        AlignedColumns(block.quantized() + begin, rows, block.count(), stride);
     return;
   }
   for (Index first = 0; first < rows; first += difference_rows) {
@@ -82,7 +82,7 @@ void TilePath::project_chunk(const InputBlock& block, Index begin, Index rows) {
     const float* quantized = quantized_.data() + at * width;
     for (Index i = 0; i < count * width; ++i) U_[i] = analog[i] - quantized[i];
     const ConstRows U(U_.data(), width, count);
-    const ConstColumns Xq(block.quantized() + at, count, block.count(), stride);
+    const AlignedColumns Xq(block.quantized() + at, count, block.count(), stride);
     if (first == 0)
       partial.noalias() = U * Xq;
     else
@@ -129,7 +129,7 @@ void TilePath::add_product(const float* inputs, Index depth, const float* values
   const ConstRows right(values, width, depth);
   for (Index chunk = 0; chunk < shape_.chunk_count(); ++chunk) {
     const Index begin = shape_.offset(chunk);
-    const ConstColumns left(inputs + begin, shape_.padded_rows(chunk), depth, stride);
+    const AlignedColumns left(inputs + begin, shape_.padded_rows(chunk), depth, stride);
     Rows(rows + begin * width, width, shape_.padded_rows(chunk)).noalias() += right * left.transpose();
   }
 }

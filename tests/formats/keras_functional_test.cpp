@@ -8,7 +8,7 @@ namespace {
 
 using KerasFunctional = KerasTest;
 
-TestLayer dense(const std::string& name, const std::vector<std::vector<std::string>>& calls) {
+TestLayer shared_dense(const std::string& name, const std::vector<std::vector<std::string>>& calls) {
   return {"Dense", name, R"(, "units": 2, "use_bias": false)", {{"kernel", {2, 2}, {1, 2, 3, 4}}}, calls};
 }
 
@@ -29,7 +29,7 @@ TEST_F(KerasFunctional, BranchesAndMergesInBothVersions) {
   for (const char* v : {"2.3.1", "2.15.0", "3.3.0"}) {
     version = v;
     const net::Model model =
-        import_functional({dense("a", {{"in"}}), plain("ReLU", "r", {"a"}), plain("Multiply", "m", {"a", "r"}),
+        import_functional({shared_dense("a", {{"in"}}), plain("ReLU", "r", {"a"}), plain("Multiply", "m", {"a", "r"}),
                            plain("Add", "s", {"m", "in", "r"}), plain("Concatenate", "c", {"s", "a"})},
                           "c");
     EXPECT_EQ(outline(model), "in 2 | a dense 2 | r relu 2 | m mul 2 | s.partial1 add 2 | s add 2 | c concat 4");
@@ -51,9 +51,9 @@ TEST_F(KerasFunctional, TheFilesOrderIsKeptWhereItIsOne) {
 TEST_F(KerasFunctional, ALayerAppliedTwice) {
   for (const char* v : {"2.15.0", "3.3.0"}) {
     version = v;
-    const net::Model model = import_functional({dense("d", {{"in"}, {"d:0"}})}, "d");
+    const net::Model model = import_functional({shared_dense("d", {{"in"}, {"d:0"}})}, "d");
     EXPECT_EQ(outline(model), "in 2 | d dense 2");  // the output is the first call
-    const net::Model twice = import_functional({dense("d", {{"in"}, {"d:0"}}), plain("ReLU", "r", {"d:1"})}, "r");
+    const net::Model twice = import_functional({shared_dense("d", {{"in"}, {"d:0"}}), plain("ReLU", "r", {"d:1"})}, "r");
     EXPECT_EQ(outline(twice), "in 2 | d dense 2 | d#2 dense 2 | r relu 2");
     EXPECT_EQ(values(twice, "d#2.weight"), values(twice, "d.weight"));
     EXPECT_EQ(run(twice, {1, 0}), (Floats{7, 10}));  // (1, 2), then (1 + 6, 2 + 8)

@@ -26,7 +26,7 @@ Checkpoint small() {
   return checkpoint;
 }
 
-std::string refusal(const std::string& bytes) {
+std::string archive_refusal(const std::string& bytes) {
   return input_error([&] { static_cast<void>(unpack_checkpoint(bytes, "job.ckpt")); });
 }
 
@@ -47,15 +47,24 @@ TEST(HostileCheckpoint, WholeOneIsRead) {
   EXPECT_TRUE(checkpoint.layers.at(0).report.radius_fell_back);
 }
 
+TEST(HostileCheckpoint, OfAnotherVersion) {
+  std::string bytes = pack_checkpoint(small());
+  const std::string ours = fmt::format("gpfq-checkpoint {} ", checkpoint_version);
+  ASSERT_TRUE(bytes.starts_with(ours));
+  for (const int version : {checkpoint_version - 1, checkpoint_version + 1})
+    EXPECT_TRUE(mentions(archive_refusal(fmt::format("gpfq-checkpoint {} ", version) + bytes.substr(ours.size())),
+                         fmt::format("job.ckpt is a checkpoint of version {}, this program reads {}", version, checkpoint_version)));
+}
+
 TEST(HostileCheckpoint, ClaimsBeyondTheBytesTakeNoMemory) {
   // "model" stands behind its length, which becomes 2^56.
   std::string archive = archive_of(small());
   const std::size_t at = archive.find("model");
   ASSERT_NE(at, std::string::npos);
   archive[at - 1] = 1;
-  EXPECT_TRUE(mentions(refusal(sealed(archive)), "a text claims 72057594037927941 elements"));
+  EXPECT_TRUE(mentions(archive_refusal(sealed(archive)), "a text claims 72057594037927941 elements"));
   for (std::size_t size = 0; size < archive.size(); ++size)
-    EXPECT_NE(refusal(sealed(archive_of(small()).substr(0, size))), "") << size;
+    EXPECT_NE(archive_refusal(sealed(archive_of(small()).substr(0, size))), "") << size;
 }
 
 TEST(HostileCheckpoint, StateFilesLieBesideIt) {
@@ -63,14 +72,14 @@ TEST(HostileCheckpoint, StateFilesLieBesideIt) {
        {"../state-1.h5", "/etc/passwd", "state-.h5", "state-1.h5x", "state-1", "", "state-1/../x.h5"}) {
     Checkpoint checkpoint = small();
     checkpoint.states[name] = {};
-    EXPECT_TRUE(mentions(refusal(pack_checkpoint(checkpoint)), "expected such as state-1.h5")) << name;
+    EXPECT_TRUE(mentions(archive_refusal(pack_checkpoint(checkpoint)), "expected such as state-1.h5")) << name;
     checkpoint = small();
     checkpoint.progress.tiles.emplace_back().file = name;
-    EXPECT_TRUE(mentions(refusal(pack_checkpoint(checkpoint)), "expected such as state-1.h5")) << name;
+    EXPECT_TRUE(mentions(archive_refusal(pack_checkpoint(checkpoint)), "expected such as state-1.h5")) << name;
     if (*name == '\0') continue;  // no sums
     checkpoint = small();
     checkpoint.progress.sums.file = name;
-    EXPECT_TRUE(mentions(refusal(pack_checkpoint(checkpoint)), "expected such as state-1.h5")) << name;
+    EXPECT_TRUE(mentions(archive_refusal(pack_checkpoint(checkpoint)), "expected such as state-1.h5")) << name;
   }
 }
 

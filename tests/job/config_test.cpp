@@ -8,6 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "job/config_testing.hpp"
 #include "support/data_files.hpp"
 #include "support/errors.hpp"
 #include "support/temp_folder.hpp"
@@ -26,15 +27,8 @@ Json minimal(const Json& more = Json::object()) {
   return config;
 }
 
-Config parse(const Json& json) { return parse_config(json.dump(), "/here", "job.json"); }
 Config parse_quantization(const Json& quantization) { return parse(minimal({{"quantization", quantization}})); }
 
-/// The message for a bad config; it always names the file.
-std::string refusal(const Json& json) {
-  const std::string text = input_error([&] { static_cast<void>(parse(json)); });
-  EXPECT_TRUE(mentions(text, "job.json"));
-  return text;
-}
 std::string quantization_refusal(const Json& quantization) {
   return refusal(minimal({{"quantization", quantization}}));
 }

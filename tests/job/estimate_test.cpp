@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "job/config_testing.hpp"
 #include "support/data_files.hpp"
 #include "support/errors.hpp"
 #include "support/networks.hpp"
@@ -17,13 +18,6 @@ namespace gpfq::job {
 namespace {
 
 using Json = nlohmann::json;
-
-Config config_with(const Json& more = Json::object()) {
-  Json json = {{"model", "m"}, {"calibration", {{"file", "d"}, {"inputs", "x"}}}, {"memory_per_rank", "1TiB"}, {"threads", 1},
-               {"quantization", {{"preset", "paper"}}}};
-  json.merge_patch(more);
-  return parse_config(json.dump(), "/here", "job.json");
-}
 
 MachineRates rates_of(double scale = 1, int cores = 64) {
   MachineRates rates;

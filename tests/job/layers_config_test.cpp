@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "gpfq/job/plan.hpp"
+#include "job/config_testing.hpp"
 #include "support/errors.hpp"
 
 namespace gpfq::job {
@@ -22,10 +23,6 @@ Json layer(const std::string& name, const Json& more = Json::object()) {
 }
 
 Json config_of(const std::vector<Json>& layers) { return {{"layers", layers}}; }
-Config parse(const Json& json) { return parse_config(json.dump(), "/here", "job.json"); }
-std::string refusal(const Json& json) {
-  return input_error([&] { static_cast<void>(parse(json)); });
-}
 
 TEST(LayersConfig, EveryKey) {
   const Config config = parse(config_of(
@@ -95,7 +92,7 @@ TEST(LayersConfig, MistakesNameTheEntryAndTheKey) {
 }
 
 /// A graph of layers, inputs × neurons each.
-net::Graph graph_of(const std::vector<std::pair<Index, Index>>& layers) {
+net::Graph layers_graph(const std::vector<std::pair<Index, Index>>& layers) {
   net::Graph graph;
   for (const auto& [inputs, neurons] : layers) {
     const std::string name = "fc" + std::to_string(graph.size() / 2);
@@ -118,7 +115,7 @@ net::Graph graph_of(const std::vector<std::pair<Index, Index>>& layers) {
 
 TEST(LayersPlan, EveryLayerIsPlannedByItself) {
   const Config config = parse(config_of({layer("any")}));
-  const net::Graph graph = graph_of({{300, 40}, {20, 500}});
+  const net::Graph graph = layers_graph({{300, 40}, {20, 500}});
   const JobPlan plan = make_layers_plan(graph, config, {{1000, true}, {64, false}});
   ASSERT_EQ(plan.layers.size(), 2U);
   EXPECT_EQ(plan.samples, 1000);
@@ -141,7 +138,7 @@ TEST(LayersPlan, EveryLayerIsPlannedByItself) {
 
 TEST(LayersPlan, AVeryWideLayerNeedsNoMatrixInMemory) {
   const Index wide = 65536;
-  const net::Graph graph = graph_of({{wide, wide}});
+  const net::Graph graph = layers_graph({{wide, wide}});
   const JobPlan plan = make_layers_plan(graph, parse(config_of({layer("any")})), {{4096, false}});
   EXPECT_LT(plan.smallest_memory(), Index{1} << 30);
   EXPECT_GE(plan.store_bytes, 2 * 4 * wide * 4096);
@@ -150,7 +147,7 @@ TEST(LayersPlan, AVeryWideLayerNeedsNoMatrixInMemory) {
 TEST(LayersPlan, RulesAndMemoryAreChecked) {
   Json json = config_of({layer("any")});
   json["quantization"] = {{"layers", {{{"match", "fc.*"}, {"skip", true}}}}};
-  const net::Graph graph = graph_of({{300, 40}});
+  const net::Graph graph = layers_graph({{300, 40}});
   EXPECT_TRUE(mentions(input_error([&] {
                          static_cast<void>(make_layers_plan(graph, parse(json), {{8, true}}));
                        }),

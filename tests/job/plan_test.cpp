@@ -10,6 +10,7 @@
 
 #include "gpfq/quant/tile_path.hpp"
 #include "job/grid.hpp"
+#include "job/config_testing.hpp"
 #include "support/errors.hpp"
 #include "support/networks.hpp"
 
@@ -19,13 +20,6 @@ namespace {
 using Json = nlohmann::json;
 using test::input_error;
 using test::mentions;
-
-Config config_with(const Json& more = Json::object()) {
-  Json json = {{"model", "m"}, {"calibration", {{"file", "d"}, {"inputs", "x"}}}, {"memory_per_rank", "1TiB"}, {"threads", 1},
-               {"quantization", {{"preset", "paper"}}}};
-  json.merge_patch(more);
-  return parse_config(json.dump(), "/here", "job.json");
-}
 
 /// A network of dense layers by its shapes alone: no weights are made, however wide it is.
 net::Graph graph_of(const std::vector<Index>& widths) {

@@ -18,12 +18,12 @@
 namespace gpfq::quant {
 namespace {
 
-constexpr Index inputs = 41;
-constexpr Index neurons = 13;
-constexpr Index tile_width = 16;
+constexpr Index swept_inputs = 41;
+constexpr Index swept_neurons = 13;
+constexpr Index swept_tile_width = 16;
 
 Tile make_tile(const PathData& data, Index block_width) {
-  Tile tile(data.inputs(), block_width, tile_width, data.alphabets);
+  Tile tile(data.inputs(), block_width, swept_tile_width, data.alphabets);
   for (Index j = 0; j < data.neurons(); ++j)
     std::copy_n(data.W.col(j).data(), data.inputs(), tile.weights().data() + j * data.inputs());
   return tile;
@@ -101,18 +101,18 @@ class Sweeps : public ::testing::TestWithParam<std::tuple<int, bool, bool, bool>
  protected:
   /// Blocks narrower or wider than what the kernel keeps in registers, a last one that is partial.
   [[nodiscard]] Index width() const { return std::get<3>(GetParam()) ? kernel_strip + 30 : 7; }
-  [[nodiscard]] Index input_count() const { return std::get<3>(GetParam()) ? 2 * kernel_strip + 19 : inputs; }
+  [[nodiscard]] Index input_count() const { return std::get<3>(GetParam()) ? 2 * kernel_strip + 19 : swept_inputs; }
 };
 
 TEST_P(Sweeps, NeverRaiseANormAndEndAtALocalMinimum) {
   const auto [levels, shared, keeps, wide] = GetParam();
   const Index N = input_count();
-  const PathData data = random_data(300, input_count(), neurons, levels, shared, 71);
-  const PathShape shape = path_shape(data, {width(), 128, tile_width, 1, keeps});
+  const PathData data = random_data(300, input_count(), swept_neurons, levels, shared, 71);
+  const PathShape shape = path_shape(data, {width(), 128, swept_tile_width, 1, keeps});
   PathShape quantized_only = shape;
   quantized_only.shared = true;
-  TilePath path(shape, tile_width, data.alphabets);
-  for (Index j = 0; j < neurons; ++j) std::copy_n(data.W.col(j).data(), N, path.weights().data() + j * N);
+  TilePath path(shape, swept_tile_width, data.alphabets);
+  for (Index j = 0; j < swept_neurons; ++j) std::copy_n(data.W.col(j).data(), N, path.weights().data() + j * N);
   const auto pass = [&](const PathShape& of_blocks, bool is_shared) {
     PathData seen = data;
     seen.shared = is_shared;
@@ -133,7 +133,7 @@ TEST_P(Sweeps, NeverRaiseANormAndEndAtALocalMinimum) {
     const Eigen::MatrixXi before = codes_of(data, path.codes());
     path.measure_norms();
     path.join_norms(alone);
-    for (Index j = 0; j < neurons; ++j) EXPECT_NEAR(path.squared_norm(j), norms[j], 1e-4 * norms[j]);
+    for (Index j = 0; j < swept_neurons; ++j) EXPECT_NEAR(path.squared_norm(j), norms[j], 1e-4 * norms[j]);
     const double gain_before = path.tile().gain();
     path.begin_sweep();
     pass(quantized_only, true);
@@ -141,7 +141,7 @@ TEST_P(Sweeps, NeverRaiseANormAndEndAtALocalMinimum) {
     const Eigen::MatrixXi after = codes_of(data, path.codes());
     EXPECT_EQ(changes, (before.array() != after.array()).count());
     const Eigen::VectorXd found = norms_of(data, after);
-    for (Index j = 0; j < neurons; ++j) EXPECT_LE(found[j], norms[j]) << "sweep " << count << ", neuron " << j;
+    for (Index j = 0; j < swept_neurons; ++j) EXPECT_LE(found[j], norms[j]) << "sweep " << count << ", neuron " << j;
     EXPECT_NEAR(path.tile().gain() - gain_before, norms.sum() - found.sum(), 1e-5 * first_norm);
     norms = found;
   }
@@ -149,7 +149,7 @@ TEST_P(Sweeps, NeverRaiseANormAndEndAtALocalMinimum) {
   EXPECT_GT(count, 2);
   EXPECT_LT(norms.sum(), first_norm);
   expect_locally_best(data, codes_of(data, path.codes()));
-  for (Index j = 0; j < neurons; ++j) {
+  for (Index j = 0; j < swept_neurons; ++j) {
     const Eigen::VectorXd u = residual_of(data, codes_of(data, path.codes()), j);
     const std::vector<float> kept = path.residual(j);
     for (Index i = 0; i < data.samples(); ++i) EXPECT_NEAR(kept[static_cast<std::size_t>(i)], u[i], 2e-5 * data.W.norm());
@@ -159,7 +159,7 @@ TEST_P(Sweeps, NeverRaiseANormAndEndAtALocalMinimum) {
 /// After the path, or after error diffusion.
 TEST_P(Sweeps, InGramFormToo) {
   const auto [levels, shared, diffuses, wide] = GetParam();
-  const PathData data = random_data(300, input_count(), neurons, levels, shared, 72);
+  const PathData data = random_data(300, input_count(), swept_neurons, levels, shared, 72);
   const GramProducts products = make_products(data, width() + 2, true);
   Tile tile = make_tile(data, width() + 2);
   if (diffuses)
@@ -168,7 +168,7 @@ TEST_P(Sweeps, InGramFormToo) {
     quantize_by_gram(products, tile);
   Eigen::VectorXd norms = norms_of(data, codes_of(data, tile.codes()));
   GramResidual residual(products, tile);
-  for (Index j = 0; j < neurons; ++j) {
+  for (Index j = 0; j < swept_neurons; ++j) {
     const double constant = (data.X.cast<double>() * data.W.col(j).cast<double>()).squaredNorm();
     EXPECT_NEAR(residual.relative_norm(j) + constant, norms[j], 1e-5 * constant);
   }
@@ -176,7 +176,7 @@ TEST_P(Sweeps, InGramFormToo) {
   for (int count = 0; changes > 0 && count < 200; ++count) {
     changes = residual.sweep(tile);
     const Eigen::VectorXd found = norms_of(data, codes_of(data, tile.codes()));
-    for (Index j = 0; j < neurons; ++j) EXPECT_LE(found[j], norms[j]) << "sweep " << count << ", neuron " << j;
+    for (Index j = 0; j < swept_neurons; ++j) EXPECT_LE(found[j], norms[j]) << "sweep " << count << ", neuron " << j;
     norms = found;
   }
   EXPECT_EQ(changes, 0);
@@ -192,18 +192,18 @@ INSTANTIATE_TEST_SUITE_P(ManyStrips, Sweeps,
 
 TEST(TilePath, TakesNeuronsOfAnotherPath) {
   for (const bool shared : {true, false}) {
-    const PathData data = random_data(200, inputs, neurons, 3, shared, 73);
+    const PathData data = random_data(200, swept_inputs, swept_neurons, 3, shared, 73);
     PathData other = data;
     for (Alphabet& alphabet : other.alphabets) alphabet = Alphabet(3, 0.6F * alphabet.step());
-    const PathShape shape = path_shape(data, {8, 64, tile_width, 1, true});
+    const PathShape shape = path_shape(data, {8, 64, swept_tile_width, 1, true});
     std::vector<std::unique_ptr<TilePath>> paths;
     for (const PathData* one : std::initializer_list<const PathData*>{&data, &other}) {
-      paths.push_back(std::make_unique<TilePath>(shape, tile_width, one->alphabets));
-      for (Index j = 0; j < neurons; ++j)
-        std::copy_n(one->W.col(j).data(), inputs, paths.back()->weights().data() + j * inputs);
+      paths.push_back(std::make_unique<TilePath>(shape, swept_tile_width, one->alphabets));
+      for (Index j = 0; j < swept_neurons; ++j)
+        std::copy_n(one->W.col(j).data(), swept_inputs, paths.back()->weights().data() + j * swept_inputs);
       InputBlock block(shape);
-      for (Index first = 0; first < inputs; first += 8) {
-        fill_block(*one, first, std::min<Index>(8, inputs - first), block);
+      for (Index first = 0; first < swept_inputs; first += 8) {
+        fill_block(*one, first, std::min<Index>(8, swept_inputs - first), block);
         block.form_products(1);
         paths.back()->advance(block);
       }
@@ -214,9 +214,9 @@ TEST(TilePath, TakesNeuronsOfAnotherPath) {
     EXPECT_EQ(paths[0]->residual(4), expected);
     EXPECT_EQ(paths[0]->residual(5), untouched);
     EXPECT_EQ(paths[0]->tile().alphabet(4).step(), other.alphabets[4].step());
-    for (Index t = 0; t < inputs; ++t)
-      EXPECT_EQ(paths[0]->codes()[static_cast<std::size_t>(4 * inputs + t)],
-                paths[1]->codes()[static_cast<std::size_t>(4 * inputs + t)]);
+    for (Index t = 0; t < swept_inputs; ++t)
+      EXPECT_EQ(paths[0]->codes()[static_cast<std::size_t>(4 * swept_inputs + t)],
+                paths[1]->codes()[static_cast<std::size_t>(4 * swept_inputs + t)]);
   }
 }
 
@@ -252,7 +252,7 @@ TEST(GramProducts, AreThoseOfDenseAlgebra) {
 
 TEST(GramProducts, OrderByNormIsThePathOfOrderedInputs) {
   for (const bool shared : {true, false}) {
-    PathData data = random_data(200, inputs, neurons, 3, shared, 75);
+    PathData data = random_data(200, swept_inputs, swept_neurons, 3, shared, 75);
     data.Xq.col(3) = data.Xq.col(30);  // of equal norm
     if (shared) data.X.col(3) = data.X.col(30);
     GramProducts products = make_products(data, 10, true);
@@ -270,7 +270,7 @@ TEST(GramProducts, OrderByNormIsThePathOfOrderedInputs) {
     quantize_by_gram(make_products(ordered, 10, true), expected);
     const Eigen::MatrixXi found = codes_of(data, tile.codes());
     const Eigen::MatrixXi in_order = codes_of(ordered, expected.codes());
-    for (Index t = 0; t < inputs; ++t) EXPECT_EQ(found.row(order[static_cast<std::size_t>(t)]), in_order.row(t));
+    for (Index t = 0; t < swept_inputs; ++t) EXPECT_EQ(found.row(order[static_cast<std::size_t>(t)]), in_order.row(t));
   }
 }
 
@@ -299,7 +299,7 @@ Eigen::MatrixXi diffuse_in_double(const PathData& data, double damping, bool cor
 
 TEST(Diffusion, IsThatOfDenseAlgebra) {
   for (const bool corrects : {false, true}) {
-    const PathData data = random_data(300, inputs, neurons, 15, false, 76);
+    const PathData data = random_data(300, swept_inputs, swept_neurons, 15, false, 76);
     const GramProducts products = make_products(data, 9, true);
     const DiffusionFactor factor(products, 0.01, corrects);
     EXPECT_EQ(factor.corrects_target(), corrects);
@@ -309,13 +309,13 @@ TEST(Diffusion, IsThatOfDenseAlgebra) {
     const Eigen::MatrixXi expected = diffuse_in_double(data, 0.01, corrects);
     // A near-tie may fall otherwise in single precision, and what follows it in that neuron.
     Index differing = 0;
-    for (Index j = 0; j < neurons; ++j) differing += found.col(j) != expected.col(j) ? 1 : 0;
+    for (Index j = 0; j < swept_neurons; ++j) differing += found.col(j) != expected.col(j) ? 1 : 0;
     EXPECT_LE(differing, 1);
   }
 }
 
 TEST(Diffusion, OfOrthogonalInputsIsRounding) {
-  PathData data = random_data(64, 16, neurons, 15, true, 77);
+  PathData data = random_data(64, 16, swept_neurons, 15, true, 77);
   data.X = Eigen::MatrixXf::Zero(64, 16);
   for (Index t = 0; t < 15; ++t) data.X(t, t) = 1.0F + static_cast<float>(t);
   data.Xq = data.X;  // the last column is dead
@@ -323,7 +323,7 @@ TEST(Diffusion, OfOrthogonalInputsIsRounding) {
   Tile tile = make_tile(data, 5);
   diffuse_by_gram(products, DiffusionFactor(products, 0.01, true), tile);
   const Eigen::MatrixXi codes = codes_of(data, tile.codes());
-  for (Index j = 0; j < neurons; ++j)
+  for (Index j = 0; j < swept_neurons; ++j)
     for (Index t = 0; t < 16; ++t)
       EXPECT_EQ(codes(t, j), data.alphabets[static_cast<std::size_t>(j)].nearest(t < 15 ? data.W(t, j) : 0.0));
 }
@@ -331,7 +331,7 @@ TEST(Diffusion, OfOrthogonalInputsIsRounding) {
 /// A dead input takes the level nearest zero and hands on nothing; another order is that of a layer that lies in it.
 TEST(Diffusion, MeetsDeadInputsInAnyOrder) {
   for (const bool corrects : {false, true}) {
-    PathData data = random_data(300, inputs, neurons, 15, false, 83);
+    PathData data = random_data(300, swept_inputs, swept_neurons, 15, false, 83);
     data.Xq.col(5).setZero();
     GramProducts products = make_products(data, 9, true);
     const std::vector<Index> order = products.order_by_norm();
@@ -347,7 +347,7 @@ TEST(Diffusion, MeetsDeadInputsInAnyOrder) {
     diffuse_by_gram(of_ordered, DiffusionFactor(of_ordered, 0.01, corrects), in_order);
     const Eigen::MatrixXi expected = codes_of(ordered, in_order.codes());
     EXPECT_EQ(order.back(), 5);
-    for (Index t = 0; t < inputs; ++t) EXPECT_EQ(found.row(order[static_cast<std::size_t>(t)]), expected.row(t));
+    for (Index t = 0; t < swept_inputs; ++t) EXPECT_EQ(found.row(order[static_cast<std::size_t>(t)]), expected.row(t));
     EXPECT_TRUE((found.row(5).array() == 7).all());
     // And where it is not the last: whatever it is worth, it changes nothing of the others.
     const GramProducts natural = make_products(data, 9, true);
@@ -358,7 +358,7 @@ TEST(Diffusion, MeetsDeadInputsInAnyOrder) {
     EXPECT_TRUE((codes.row(5).array() == 7).all());
     const Eigen::MatrixXi by_algebra = diffuse_in_double(data, 0.01, corrects);
     Index differing = 0;
-    for (Index j = 0; j < neurons; ++j) {
+    for (Index j = 0; j < swept_neurons; ++j) {
       Eigen::VectorXi of_neuron = by_algebra.col(j);
       of_neuron[5] = 7;  // H is λ there and apart from the rest: dense algebra rounds the weight
       differing += codes.col(j) != of_neuron ? 1 : 0;
@@ -377,19 +377,19 @@ Tile with_visit(const PathData& data, const Visit& visit) {
 
 /// The mean over seeds of the first weight's value is the weight: four standard errors of a two-point variable.
 TEST(StochasticPath, IsUnbiased) {
-  PathData data = random_data(50, 3, neurons, 15, true, 78);
+  PathData data = random_data(50, 3, swept_neurons, 15, true, 78);
   constexpr int seeds = 1000;
-  Eigen::VectorXd sums = Eigen::VectorXd::Zero(neurons);
+  Eigen::VectorXd sums = Eigen::VectorXd::Zero(swept_neurons);
   for (int seed = 0; seed < seeds; ++seed) {
     Visit visit;
     visit.rounding = RoundingKind::stochastic;
     visit.seed = static_cast<std::uint64_t>(seed);
     const Tile tile = with_visit(data, visit);
-    for (Index j = 0; j < neurons; ++j)
+    for (Index j = 0; j < swept_neurons; ++j)
       sums[j] += static_cast<double>(data.alphabets[static_cast<std::size_t>(j)].value(tile.codes()[static_cast<std::size_t>(j * 3)]));
   }
   Index within = 0;
-  for (Index j = 0; j < neurons; ++j) {
+  for (Index j = 0; j < swept_neurons; ++j) {
     const Alphabet& alphabet = data.alphabets[static_cast<std::size_t>(j)];
     const double w = data.W(0, j);
     if (std::abs(w) >= static_cast<double>(alphabet.value(alphabet.levels() - 1))) continue;  // clipped
@@ -399,11 +399,11 @@ TEST(StochasticPath, IsUnbiased) {
     const double deviation = spacing * std::sqrt(position * (1 - position));
     EXPECT_NEAR(sums[j] / seeds, w, 4 * deviation / std::sqrt(static_cast<double>(seeds)) + 1e-6) << "neuron " << j;
   }
-  EXPECT_GT(within, neurons / 2);
+  EXPECT_GT(within, swept_neurons / 2);
 }
 
 TEST(Thresholds, AThresholdOfZeroIsThePathAndALargeOneAllZeros) {
-  const PathData data = random_data(100, inputs, neurons, 15, false, 79);
+  const PathData data = random_data(100, swept_inputs, swept_neurons, 15, false, 79);
   const Tile plain = with_visit(data, {});
   Index zeros = plain.zeros();
   for (const double threshold : {0.0, 2.0, 6.0, 1e6}) {
@@ -418,13 +418,13 @@ TEST(Thresholds, AThresholdOfZeroIsThePathAndALargeOneAllZeros) {
     EXPECT_GT(tile.zeros(), zeros) << threshold;
     zeros = tile.zeros();
   }
-  EXPECT_EQ(zeros, inputs * neurons);
+  EXPECT_EQ(zeros, swept_inputs * swept_neurons);
 }
 
 /// The blocked path in residual form.
 Eigen::MatrixXi residual_codes(const PathData& data, const Visit& visit) {
-  const PathShape shape = path_shape(data, {7, 128, tile_width, 1, false});
-  TilePath path(shape, tile_width, data.alphabets);
+  const PathShape shape = path_shape(data, {7, 128, swept_tile_width, 1, false});
+  TilePath path(shape, swept_tile_width, data.alphabets);
   path.set_visit(visit);
   for (Index j = 0; j < data.neurons(); ++j)
     std::copy_n(data.W.col(j).data(), data.inputs(), path.weights().data() + j * data.inputs());
@@ -467,19 +467,19 @@ class SparsePath : public ::testing::TestWithParam<std::tuple<RoundingKind, int,
 TEST_P(SparsePath, IsTheReferenceOnExactData) {
   const auto [rounding, levels, shared] = GetParam();
   for (const double steps : {0.0, 1.0, 2.0, 3.0}) {
-    const PathData data = with_threshold(exact_data(96, 16, inputs, neurons, levels, shared, false, 81), steps);
+    const PathData data = with_threshold(exact_data(96, 16, swept_inputs, swept_neurons, levels, shared, false, 81), steps);
     const Eigen::MatrixXi residual = residual_codes(data, visit_with(steps));
     const Tile gram = with_visit(data, visit_with(steps));
     EXPECT_EQ(codes_of(data, gram.codes()), residual) << steps;
     if (steps == 0) {
       EXPECT_EQ(residual, residual_codes(data, {}));
     }
-    for (Index j = 0; j < neurons; ++j) {
+    for (Index j = 0; j < swept_neurons; ++j) {
       const Alphabet& alphabet = data.alphabets[static_cast<std::size_t>(j)];
       const double lambda = threshold_of(steps, alphabet.step());
       const ReferencePath path = reference_path(data.X.cast<double>(), data.Xq.cast<double>(), data.W.col(j).cast<double>(),
                                                 alphabet, rounding, lambda);
-      for (Index t = 0; t < inputs; ++t)
+      for (Index t = 0; t < swept_inputs; ++t)
         EXPECT_EQ(residual(t, j), path.codes[static_cast<std::size_t>(t)]) << steps << " steps, input " << t << ", neuron " << j;
       expect_zeros(path, alphabet, lambda);
     }
@@ -489,18 +489,18 @@ TEST_P(SparsePath, IsTheReferenceOnExactData) {
 TEST_P(SparsePath, IsTheReferenceOnRandomDataButForNearTies) {
   const auto [rounding, levels, shared] = GetParam();
   for (const double steps : {0.7, 2.5}) {
-    const PathData data = with_threshold(random_data(300, inputs, neurons, levels, shared, 82), steps);
+    const PathData data = with_threshold(random_data(300, swept_inputs, swept_neurons, levels, shared, 82), steps);
     const Eigen::MatrixXi found = residual_codes(data, visit_with(steps));
     Index differing = 0;
     Index zeros = 0;
-    for (Index j = 0; j < neurons; ++j) {
+    for (Index j = 0; j < swept_neurons; ++j) {
       const Alphabet& alphabet = data.alphabets[static_cast<std::size_t>(j)];
       const double lambda = threshold_of(steps, alphabet.step());
       const ReferencePath path = reference_path(data.X.cast<double>(), data.Xq.cast<double>(), data.W.col(j).cast<double>(),
                                                 alphabet, rounding, lambda);
       expect_zeros(path, alphabet, lambda);
       zeros += std::count(path.codes.begin(), path.codes.end(), (levels - 1) / 2);
-      differing += found.col(j) != Eigen::Map<const Eigen::VectorXi>(path.codes.data(), inputs) ? 1 : 0;
+      differing += found.col(j) != Eigen::Map<const Eigen::VectorXi>(path.codes.data(), swept_inputs) ? 1 : 0;
     }
     EXPECT_GT(zeros, 0);
     EXPECT_LE(differing, 1) << steps;
@@ -512,7 +512,7 @@ INSTANTIATE_TEST_SUITE_P(Roundings, SparsePath,
                                             ::testing::Values(3, 7, 15), ::testing::Bool()));
 
 TEST(Thresholds, AreNotSwept) {
-  const PathData data = random_data(100, inputs, neurons, 15, true, 84);
+  const PathData data = random_data(100, swept_inputs, swept_neurons, 15, true, 84);
   const GramProducts products = make_products(data, 9, true);
   Tile tile = make_tile(data, 9);
   Visit visit;

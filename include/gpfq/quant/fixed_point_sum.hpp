@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "gpfq/base/aligned_buffer.hpp"
 #include "gpfq/base/shard_plan.hpp"
@@ -14,6 +15,11 @@ namespace gpfq::quant {
 
 /// Exponent x with magnitude < 2^x; 0 for a magnitude of zero. @param magnitude  finite, >= 0
 [[nodiscard]] int bound_exponent(double magnitude);
+/// The exponents of bounds that are multiplied by a factor first.
+[[nodiscard]] std::vector<int> bound_exponents(std::span<const double> bounds, double factor);
+
+/// Sums stay below 2^61: two bits to spare in 64 for the rounding of partial products.
+inline constexpr int sum_bits = 61;
 
 /// A rows × columns sum of float partials in fixed point. Entry (i, j) is kept in units of
 /// 2^(x_i + y_j − 61), where the final sum is known to stay below 2^(x_i + y_j): integer addition is
