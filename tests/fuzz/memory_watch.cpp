@@ -15,7 +15,7 @@ std::atomic<bool> is_watched{false};
 std::atomic<std::ptrdiff_t> held{0};
 std::atomic<std::ptrdiff_t> most{0};
 std::ptrdiff_t limit_bytes = 0;
-void (*report)(std::size_t) = nullptr;
+void (*tell_of)(std::size_t) = nullptr;
 
 std::ptrdiff_t bounded(std::size_t bytes) { return static_cast<std::ptrdiff_t>(std::min(bytes, SIZE_MAX / 4)); }
 
@@ -26,7 +26,7 @@ void count(std::size_t bytes) {
   if (now > most) most = now;
   if (now <= limit_bytes) return;
   is_watched = false;
-  report(static_cast<std::size_t>(now));
+  tell_of(static_cast<std::size_t>(now));
 }
 
 void uncount(std::size_t bytes) {
@@ -91,7 +91,7 @@ namespace gpfq::fuzz {
 
 void watch_memory(std::size_t limit, void (*beyond)(std::size_t)) {
   limit_bytes = static_cast<std::ptrdiff_t>(limit);
-  report = beyond;
+  tell_of = beyond;
   held = 0;
   most = 0;
   is_watched = true;
