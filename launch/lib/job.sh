@@ -162,11 +162,11 @@ launch() {
   return "$status"
 }
 
-# resume_options BEGUN_FILE ARGUMENT...: fills `arguments` with those given and --resume, which starts afresh where
-# there is nothing to resume; an --overwrite counts until gpfq has begun to overwrite, which BEGUN_FILE tells (empty:
+# resume_options PROGRESS_FILE ARGUMENT...: fills `arguments` with those given and --resume, which starts afresh where
+# there is nothing to resume; an --overwrite counts until gpfq has begun to overwrite, which PROGRESS_FILE tells (empty:
 # the user starts it by hand).
 resume_options() {
-  local begun_file=$1 argument overwrites=false
+  local progress_file=$1 argument overwrites=false
   shift
   arguments=()
   for argument in "$@"; do
@@ -176,12 +176,12 @@ resume_options() {
       arguments+=("$argument")
     fi
   done
-  if [[ $overwrites == true && ! -e $begun_file ]]; then
+  if [[ $overwrites == true && ! -e $progress_file ]]; then
     arguments+=(--overwrite)
-    if [[ -n $begun_file ]]; then
-      arguments+=(--begun "$begun_file")
-    fi
   else
     arguments+=(--resume)
+  fi
+  if [[ -n $progress_file ]]; then
+    arguments+=(--progress "$progress_file")
   fi
 }

@@ -112,7 +112,16 @@ requeue() {
   exit "$gpfq_exit_stopped"
 }
 
-# count_fault: counts a start that ended by a fault, in a small file in the folder of submission; false from the
+# has_progressed: whether this start has put a checkpoint on disk, after which faults before it do not count any more.
+has_progressed() {
+  [[ $(read_progress) != "$earlier_progress" ]]
+}
+
+read_progress() {
+  cat "$progress_file" 2>/dev/null || true
+}
+
+# count_fault: counts a start that saved nothing, in a small file in the folder of submission; false from the
 # third one on, so that a job that always fails comes to an end.
 count_fault() {
   local count=0
@@ -134,14 +143,15 @@ run_job() {
   load_software
   program=$(find_program "$home") || exit
   fault_file=${SLURM_SUBMIT_DIR:-.}/.gpfq-$SLURM_JOB_ID.faults
-  begun_file=${SLURM_SUBMIT_DIR:-.}/.gpfq-$SLURM_JOB_ID.begun
+  progress_file=${SLURM_SUBMIT_DIR:-.}/.gpfq-$SLURM_JOB_ID.progress
   if ((${SLURM_RESTART_COUNT:-0} == 0)); then
-    rm -f "$fault_file" "$begun_file"
+    forget_starts
   fi
+  earlier_progress=$(read_progress)
   derive_shape
   derive_memory
   launcher_command
-  resume_options "$begun_file" "$@"
+  resume_options "$progress_file" "$@"
   say "job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)): $rank_count ranks on $SLURM_JOB_NODELIST" \
     "($ranks_on_nodes), $threads threads and $memory_per_rank each, by ${GPFQ_LAUNCHER:-mpirun}"
   clean_nodes
@@ -155,32 +165,55 @@ run_job() {
     status=$gpfq_exit_not_run
   fi
   rm -f "$printed"
-  case $status in
-    0) rm -f "$fault_file" "$begun_file" && say 'done' ;;
-    "$gpfq_exit_stopped")
-      rm -f "$fault_file" # it gets on: earlier faults do not count any more
-      requeue 'stopped with a checkpoint'
-      ;;
-    *) end_by_fault "$status" ;;
-  esac
+  end_start "$status"
   exit "$status"
 }
 
-# end_by_fault STATUS: 2 comes with a message of gpfq's own, which another start would only repeat; above 128 a rank or
-# a node was lost, and so it may have been with 1, where MPI failed in a rank that is left. One that was lost while it
-# stopped on request is none of the job's faults.
-end_by_fault() {
-  if (($1 != 1 && $1 < 128)) || [[ $end_asked == true ]]; then
-    rm -f "$fault_file" "$begun_file"
+forget_starts() {
+  rm -f "$fault_file" "$progress_file"
+}
+
+# end_start STATUS: the end of the job, or its way back into the queue.
+end_start() {
+  local reason
+  if (($1 == 0)); then
+    forget_starts
+    say 'done'
+  elif ! reason=$(reason_to_go_on "$1"); then
+    forget_starts
     clean_nodes # there is no next start to do it
     say "ended with exit code $1"
-  elif [[ $stop_asked == true ]]; then
-    requeue "ended with exit code $1 while it stopped"
+  elif has_progressed; then
+    rm -f "$fault_file"
+    requeue "$reason"
   elif count_fault; then
-    requeue "ended with exit code $1 (a rank or a node was lost)"
+    requeue "$reason"
   else
-    rm -f "$fault_file" "$begun_file"
+    forget_starts
     clean_nodes
-    say "ended with exit code $1 (a rank or a node was lost) too often; to go on, submit it again"
+    say "$reason too often, with nothing new saved in between; to go on, submit it again" \
+      "(more --time, or a warning nearer to its end by --signal=B:USR1@SECONDS, leave more to work in)"
   fi
+}
+
+# reason_to_go_on STATUS: prints it, or fails where the job is over. 2 comes with a message of gpfq's own, which another
+# start would only repeat; above 128 a rank or a node was lost, and so it may have been with 1, where MPI failed in a
+# rank that is left.
+reason_to_go_on() {
+  if (($1 == gpfq_exit_stopped)); then
+    echo 'stopped on request'
+  elif [[ $end_asked == true ]]; then
+    is_at_time_limit && echo 'ended by the time limit, before it could stop with a checkpoint'
+  elif (($1 != 1 && $1 < 128)); then
+    return 1
+  elif [[ $stop_asked == true ]]; then
+    echo "ended with exit code $1 while it stopped"
+  else
+    echo "ended with exit code $1 (a rank or a node was lost)"
+  fi
+}
+
+# is_at_time_limit: whether it is Slurm that ends the job for its time, and not somebody with scancel.
+is_at_time_limit() {
+  scontrol show job "$SLURM_JOB_ID" 2>/dev/null | grep -q 'Reason=TimeLimit'
 }

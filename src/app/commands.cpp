@@ -135,7 +135,7 @@ void add_commands(CLI::App& app, Request& request) {
   quantize->add_flag("--overwrite", request.job.overwrite, "replace what the output folder holds of another run");
   quantize->add_flag("--resume", request.job.resume, "go on from the checkpoint in the output folder; afresh without one")
       ->excludes("--overwrite");
-  quantize->add_option("--begun", request.job.begun, "file to make as soon as --resume goes on with this run (for scripts)");
+  quantize->add_option("--progress", request.job.progress, "file to make as soon as --resume goes on with this run, changed with every checkpoint (for scripts)");
   quantize->add_option("--log-level", request.job.log_level, "info, or debug: details in OUTPUT/log, and a file per rank beside it")
       ->transform(CLI::CheckedTransformer(
           std::map<std::string, job::LogLevel>{{"info", job::LogLevel::info}, {"debug", job::LogLevel::debug}}));

@@ -89,6 +89,7 @@ class QuantizeJob {
   void open_result();
   void start_activations();
   void save();
+  void tell_progress();
   void estimate(const net::Graph& graph, bool is_imported, int nodes);
   void run_layers();
   void run_layer(std::size_t index);
@@ -209,7 +210,8 @@ void QuantizeJob::prepare() {
     workspace_ = std::make_unique<Workspace>(config.output, options_.resume      ? Earlier::resume
                                                             : options_.overwrite ? Earlier::overwrite
                                                                                  : Earlier::refuse);
-    if (!options_.begun.empty()) write_file_atomically(options_.begun, "");
+    std::error_code code;
+    if (!options_.progress.empty() && !std::filesystem::exists(options_.progress, code)) write_file_atomically(options_.progress, "");
     finished_ = finished_run();
   });
   comm_.broadcast(finished_);
@@ -250,12 +252,23 @@ void QuantizeJob::prepare() {
   checkpointer_.on_save([this, is_first = true](double seconds) mutable {
     if (workspace_) workspace_->keep();
     if (workspace_ && std::exchange(is_first, false)) workspace_->drop_earlier();
+    tell_progress();
     log_.debug(fmt::format("checkpoint written in {:.3f} s", seconds));
   });
   if (is_resumed_)
     log_.line(resume_text(checkpointer_.state(), plan_, comm_.size()));
   else if (options_.resume)
     log_.line("nothing to resume: beginning afresh");
+}
+
+/// For scripts, on root. What comes of it is no reason to end a job.
+void QuantizeJob::tell_progress() {
+  if (!workspace_ || options_.progress.empty()) return;
+  try {
+    write_file_atomically(options_.progress, fmt::format("{:.3f} s\n", checkpointer_.state().seconds));
+  } catch (const std::exception& error) {
+    log_.note(error.what());
+  }
 }
 
 /// A new result, or the one that an earlier run began.

@@ -49,9 +49,9 @@ resumes_by() {
   (source "$source_folder/launch/lib/job.sh" && resume_options "$1" --levels 3 --overwrite && echo "${arguments[*]}")
 }
 [[ $(resumes_by '') == '--levels 3 --overwrite' ]] || fail "by hand: $(resumes_by '')"
-[[ $(resumes_by begun) == '--levels 3 --overwrite --begun begun' ]] || fail "not begun: $(resumes_by begun)"
+[[ $(resumes_by begun) == '--levels 3 --overwrite --progress begun' ]] || fail "not begun: $(resumes_by begun)"
 touch begun
-[[ $(resumes_by begun) == '--levels 3 --resume' ]] || fail "begun: $(resumes_by begun)"
+[[ $(resumes_by begun) == '--levels 3 --resume --progress begun' ]] || fail "begun: $(resumes_by begun)"
 
 # A launcher whose path has spaces, and one with options.
 launcher_of() {

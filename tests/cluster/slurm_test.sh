@@ -80,8 +80,8 @@ go_on() {
   pkill -CONT -x gpfq
 }
 
-# Slurm's own warning before the time limit, which it looks at twice a minute: the ranks are held meanwhile. Then one
-# by hand. Several nodes, ranks and threads each.
+# Slurm's own warning before the time limit, which it looks at twice a minute: the ranks are held meanwhile. Then the limit
+# itself, in the midst of a block: what was checkpointed is not lost, nor the job. Several nodes, ranks and threads each.
 case_warning() {
   start_slurm
   make_job "$work/job" 12 4096
@@ -91,9 +91,11 @@ case_warning() {
   wait_until 100 "Slurm's warning" stop_told_in 1
   go_on
   start_again "$job" 2 "$log"
-  ask_to_stop 2
+  hold_in 2
+  scontrol update jobid="$job" endtime="$(date -d '2 seconds' +%FT%T)"
+  wait_until 100 'the time limit' log_says 'ended by the time limit'
+  start_again "$job" 3 "$log"
   expect_completed
-  expect_text "$log" 'start 3:'
   expect_codes "$work/run"
 }
 
@@ -204,6 +206,13 @@ case_refusals() {
   wait_until 60 'the job to end' job_ended
   [[ $(job_field "$job" ExitCode) == 255:0 ]] || fail "a launcher that starts nothing ends with $(job_field "$job" ExitCode)"
   expect_text "$log" 'it did not run'
+  printf '#!/bin/sh\nexec sleep 100\n' >slow && chmod +x slow # loads for longer than the time before the warning
+  GPFQ_LAUNCHER=$work/slow GPFQ_RETRIES=0 submit --ntasks=1 --
+  wait_until 60 'the job to start' log_says 'start 1:'
+  scancel --signal=USR1 --batch "$job"
+  wait_until 60 'the job to end' job_ended
+  expect_text "$log" 'with nothing new saved in between'
+  expect_starts 1
   mkdir modules
   printf '#%%Module\nsetenv GPFQ_PROGRAM %s\n' "$program" >modules/gpfq
   MODULESHOME=/usr/share/modules MODULEPATH=$work/modules GPFQ_MODULES=gpfq GPFQ_PROGRAM=/nowhere submit --nodes=2 --exclusive --

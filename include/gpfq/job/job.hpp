@@ -21,7 +21,9 @@ struct JobOptions {
   bool overwrite = false;
   bool resume = false;  ///< go on from the output's checkpoint where there is one
   LogLevel log_level = LogLevel::info;
-  std::filesystem::path begun = {};  ///< a file made as soon as `resume` goes on with this run and not another; empty: none
+  /// A file made as soon as `resume` goes on with this run and not another; its text changes with every checkpoint on disk.
+  /// Empty: none.
+  std::filesystem::path progress = {};
 };
 
 /// Rates that the user gives in place of measured ones; GB are 10⁹ bytes.
