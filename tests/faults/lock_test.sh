@@ -94,9 +94,9 @@ quantize --resume
 expect 0 'nothing to resume: beginning afresh'
 grep -q 'holds this run' "$folder/out" && fail 'the run that was overwritten is shown as finished'
 [[ ! -e $output/.overwriting ]] || fail 'a mark is left'
-quantize --overwrite --begun "$folder/begun" --set quantization.levels=5
+quantize --overwrite --progress "$folder/progress" --set quantization.levels=5
 expect 0 'done in'
-[[ -e $folder/begun ]] || fail '--begun made no file'
+[[ -s $folder/progress ]] || fail '--progress made no file, or tells of no checkpoint'
 quantize --resume --set quantization.levels=5
 expect 0 'holds this run, finished'
 # Refused before it began: what was there is as it was.

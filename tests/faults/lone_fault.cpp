@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Preloaded into a job: the memory of one rank runs out at a chosen allocation, as it does on a node that others use
-// too; or a stop is asked for right after a chosen checkpoint; or HDF5 falls at a chosen read; or the file system knows no
-// locks. Nothing of it is in the program.
+// too; or a stop is asked for right after a chosen checkpoint; or HDF5 falls at a chosen read; or the rank is killed in
+// the midst of a chosen write; or MPI fails in it; or the file system knows no locks. Nothing of it is in the program.
 #include <dlfcn.h>
+#include <mpi.h>
 #include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
@@ -55,13 +59,16 @@ void* take_or_throw(std::size_t bytes, std::size_t alignment) {
 
 std::atomic<long> checkpoints{0};
 std::atomic<long> reads{0};
+std::atomic<long> writes{0};
+std::atomic<long> steps{0};
+std::atomic<long> reductions{0};
 
-/// How many there were of both, for the choice of one: in the file LONE_FAULT_COUNT.
+/// How many there were, for the choice of one: in the file LONE_FAULT_COUNT.
 __attribute__((destructor)) void tell_count() {
   const char* const path = std::getenv("LONE_FAULT_COUNT");
   if (path == nullptr || !is_chosen_rank()) return;
   if (std::FILE* const file = std::fopen(path, "w")) {
-    std::fprintf(file, "%ld %ld\n", allocations.load(), checkpoints.load());
+    std::fprintf(file, "%ld %ld %ld %ld %ld\n", allocations.load(), checkpoints.load(), reductions.load(), writes.load(), steps.load());
     std::fclose(file);
   }
 }
@@ -69,6 +76,18 @@ __attribute__((destructor)) void tell_count() {
 template <class Function>
 Function next_one(const char* name) {
   return reinterpret_cast<Function>(::dlsym(RTLD_NEXT, name));
+}
+
+/// True for the write to an array in the midst of which the rank is to be killed.
+bool is_last_write() {
+  static const long chosen = is_chosen_rank() ? number("LONE_FAULT_WRITE", 0) : 0;
+  return ++writes == chosen;
+}
+
+/// The same for what brings a manifest or a report to disk: to write, flush and rename it.
+bool is_last_step() {
+  static const long chosen = is_chosen_rank() ? number("LONE_FAULT_STEP", 0) : 0;
+  return ++steps == chosen;
 }
 
 }  // namespace
@@ -96,6 +115,38 @@ extern "C" int H5Dread(std::int64_t dataset, std::int64_t type, std::int64_t mem
   return next(dataset, type, memory, file, transfer, out);
 }
 
+extern "C" ssize_t pwrite(int file, const void* data, size_t bytes, off_t offset) {
+  static const auto next = next_one<ssize_t (*)(int, const void*, size_t, off_t)>("pwrite");
+  if (!is_last_write()) return next(file, data, bytes, offset);
+  static_cast<void>(next(file, data, bytes / 2, offset));
+  return std::raise(SIGKILL);
+}
+
+extern "C" ssize_t pwritev(int file, const iovec* parts, int count, off_t offset) {
+  static const auto next = next_one<ssize_t (*)(int, const iovec*, int, off_t)>("pwritev");
+  if (!is_last_write()) return next(file, parts, count, offset);
+  static_cast<void>(next(file, parts, count / 2, offset));
+  return std::raise(SIGKILL);
+}
+
+extern "C" ssize_t write(int file, const void* data, size_t bytes) {
+  static const auto next = next_one<ssize_t (*)(int, const void*, size_t)>("write");
+  struct stat status {};
+  if (::fstat(file, &status) != 0 || !S_ISREG(status.st_mode) || !is_last_step()) return next(file, data, bytes);
+  static_cast<void>(next(file, data, bytes / 2));
+  return std::raise(SIGKILL);
+}
+
+extern "C" int fsync(int file) {
+  static const auto next = next_one<int (*)(int)>("fsync");
+  return is_last_step() ? std::raise(SIGKILL) : next(file);
+}
+
+extern "C" int MPI_Allreduce(const void* given, void* result, int count, MPI_Datatype type, MPI_Op operation, MPI_Comm comm) {
+  static const long chosen = is_chosen_rank() ? number("LONE_FAULT_MPI", 0) : 0;
+  return ++reductions == chosen ? MPI_ERR_OTHER : PMPI_Allreduce(given, result, count, type, operation, comm);
+}
+
 extern "C" int flock(int file, int operation) noexcept {
   static const auto next = next_one<int (*)(int, int)>("flock");
   if (std::getenv("LONE_FAULT_NO_LOCKS") == nullptr) return next(file, operation);
@@ -106,6 +157,7 @@ extern "C" int flock(int file, int operation) noexcept {
 extern "C" int rename(const char* from, const char* to) noexcept {
   static const auto next = next_one<int (*)(const char*, const char*)>("rename");
   static const long chosen = is_chosen_rank() ? number("LONE_FAULT_STOP", 0) : 0;
+  if (is_last_step()) std::raise(SIGKILL);
   const int status = next(from, to);
   const std::string_view name(to);
   if (name.ends_with("/job.ckpt") && ++checkpoints == chosen) std::raise(SIGUSR1);

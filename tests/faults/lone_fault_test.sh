@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # One rank of three runs out of memory, at allocations all over a job: the others must not wait for it. All ranks end
 # within seconds, with one message that names the rank, and the job can be resumed. And a file that brings HDF5 down: before
-# the job has begun, and on a rank at work.
+# the job has begun, and on a rank at work; and MPI that fails on one rank.
 # Usage: lone_fault_test.sh PROGRAM LAYERS_JOB LONE_FAULT CONV_JOB [TIMES]; mpirun's options in MPIRUN_FLAGS.
 set -uo pipefail
 program=$(realpath "$1")
@@ -50,7 +50,7 @@ for kind in residual nodes gram; do
   quantize "$kind" 1 LONE_FAULT_COUNT="$folder/count"
   ((status == 0)) || fail "$kind: the undisturbed run ends with $status"
   expected=$(hash_of "$output")
-  read -r count _ <"$folder/count"
+  read -r count _ reductions _ <"$folder/count"
   ((count > 100)) || fail "$kind: $count allocations were counted"
   for ((i = 1; i <= times; ++i)); do
     rank=$((i % 3))
@@ -77,6 +77,23 @@ for kind in residual nodes gram; do
   fi
   rm -rf "$output"
 done
+
+# mpi_fails RANK REDUCTION: all ranks end, with a message in MPI's words; what the job has then is as good as ever.
+mpi_fails() {
+  local begun=$SECONDS
+  quantize gram "$1" LONE_FAULT_MPI="$2" --set checkpoint_seconds=0
+  ((status != 0 && status != 137 && status != 75 && SECONDS - begun <= 30)) ||
+    fail "MPI fails at reduction $2 of rank $1: exit code $status after $((SECONDS - begun)) s"
+  grep -q '^gpfq: MPI_Allreduce failed: MPI_ERR_OTHER: known error not in list' "$folder/out" ||
+    fail "MPI fails at reduction $2 of rank $1: what happened is not said"
+  echo "reduction $2 of $reductions on rank $1: exit code $status: $(grep '^gpfq: ' "$folder/out" | cut -c1-120)"
+  quantize gram 1 LONE_FAULT_MPI=0 --resume
+  ((status == 0)) || fail "MPI failed at reduction $2 of rank $1: resumed, it ends with $status"
+  [[ $(hash_of "$output") == "$expected" ]] || fail "MPI failed at reduction $2 of rank $1: resumed, it ends with other codes"
+  rm -rf "$output"
+}
+mpi_fails 1 $((reductions / 2))
+mpi_fails 0 $((reductions - 3))
 
 # fallen RANK READ: one message, which names a file, and exit code 2.
 fallen() {

@@ -66,10 +66,24 @@ stop_at() {
   quantized=$(find "$output" -name '*_quantized.h5' | wc -l)
   ((stored <= 2 && quantized <= stored)) ||
     fail "$kind, stopped after checkpoint $1 of $count: $stored and $quantized files of activations, at most two each are of use"
+  if (($1 == count - 1)); then refuses_other_codes; fi
   quantize 2 LONE_FAULT_STOP=0 --resume
   ((status == 0)) || fail "$kind, stopped after checkpoint $1 of $count: resumed, it ends with $status"
   [[ $(results "$output") == "$expected" ]] || fail "$kind, stopped after checkpoint $1 of $count: other results"
   rm -rf "$output"
+}
+
+# refuses_other_codes: finished ones that have changed in the file since are seen by their checksums, and nothing is touched.
+refuses_other_codes() {
+  local file=$output/quantized.h5.partial middle
+  middle=$(($(stat -c %s "$file") * 5 / 8)) # codes are most of the file
+  cp "$file" "$folder/partial"
+  tail -c "+$((middle + 1))" "$folder/partial" | head -c 1000 | LC_ALL=C tr '\000-\377' '\001-\377\000' |
+    dd of="$file" bs=1 seek="$middle" conv=notrunc status=none
+  quantize 2 LONE_FAULT_STOP=0 --resume
+  ((status == 2)) || fail "$kind: other codes in a stopped run's result: exit code $status"
+  grep -q '^gpfq: .*codes' "$folder/out" || fail "$kind: other codes in a stopped run's result: that is not said"
+  mv "$folder/partial" "$file"
 }
 
 # end_at_once: SIGTERM as soon as there is a checkpoint, then on to the end. mpirun leaves ranks a second: the job is longer.
@@ -100,7 +114,7 @@ end_at_once() {
 try_kind() {
   local i
   run_undisturbed LONE_FAULT_COUNT="$folder/count"
-  read -r _ count <"$folder/count"
+  read -r _ count _ <"$folder/count"
   ((count > 4)) || fail "$kind: $count checkpoints"
   for i in 1 $((count / 3)) $((count * 2 / 3)) $((count - 1)); do
     stop_at "$i"
