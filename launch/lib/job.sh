@@ -136,10 +136,10 @@ watch_signals() {
 # launch COMMAND...: runs it in the background, where it can be told of signals, and waits; returns its exit code.
 launch() {
   local status=0 again
-  if [[ $stop_asked == true ]]; then
-    return "$gpfq_exit_stopped" # nothing was begun, so nothing is lost
-  elif [[ $end_asked == true ]]; then
+  if [[ $end_asked == true ]]; then
     return 143
+  elif [[ $stop_asked == true ]]; then
+    return "$gpfq_exit_stopped" # nothing was begun, so nothing is lost
   fi
   "$@" </dev/null &
   launcher_pid=$!

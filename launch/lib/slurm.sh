@@ -99,37 +99,54 @@ launcher_command() {
   launcher+=("${options[@]}")
 }
 
+# steadily COMMAND...: one that a signal to all of the job's processes, as at the time limit, does not end.
+steadily() {
+  (trap '' TERM INT USR1 && exec "$@")
+}
+
 # requeue REASON: back into the queue, where the same script resumes; Slurm ends this one.
 requeue() {
-  local name=$SLURM_JOB_ID
-  if [[ -n ${SLURM_ARRAY_JOB_ID-} ]]; then
-    name=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID # one task has the array's own number, which means all of them
-  fi
-  say "$1: back into the queue (job $name resumes there)"
-  if ! scontrol requeue "$name"; then
+  say "$1: back into the queue (job $job_name resumes there)"
+  if ! steadily scontrol requeue "$job_name"; then
+    forget_starts
     say 'this Slurm does not requeue the job: submit it again by the same command to go on'
   fi
   exit "$gpfq_exit_stopped"
 }
 
-# has_progressed: whether this start has put a checkpoint on disk, after which faults before it do not count any more.
-has_progressed() {
-  [[ $(read_progress) != "$earlier_progress" ]]
+# The starts of this job, in small files in the folder of submission: how far it had got when it last began, and how many
+# starts in a row have not come further. Where nothing can be written there, every start counts.
+find_start_files() {
+  local stem=${SLURM_SUBMIT_DIR:-.}/.gpfq-${SLURM_CLUSTER_NAME:+$SLURM_CLUSTER_NAME-}$SLURM_JOB_ID
+  starts_file=$stem.starts
+  progress_file=$stem.progress # gpfq's, with every checkpoint
+  if ((${SLURM_RESTART_COUNT:-0} == 0)); then
+    forget_starts
+  fi
+}
+
+forget_starts() {
+  rm -f "$starts_file" "$progress_file" 2>/dev/null || true
 }
 
 read_progress() {
   cat "$progress_file" 2>/dev/null || true
 }
 
-# count_fault: counts a start that saved nothing, in a small file in the folder of submission; false from the
-# third one on, so that a job that always fails comes to an end.
-count_fault() {
-  local count=0
-  if [[ -r $fault_file ]]; then
-    read -r count <"$fault_file" || true
+# count_start: sets `vain_starts`, those in a row before this one that saved nothing, and `earlier_progress`.
+count_start() {
+  local count=0 progress=
+  earlier_progress=$(read_progress)
+  vain_starts=0
+  if [[ -r $starts_file ]] && { read -r count && IFS= read -r progress; } <"$starts_file" && [[ $progress == "$earlier_progress" ]]; then
+    vain_starts=$count
   fi
-  echo $((count + 1)) >"$fault_file"
-  ((count < ${GPFQ_RETRIES:-2}))
+  printf '%d\n%s\n' $((vain_starts + 1)) "$earlier_progress" 2>/dev/null >"$starts_file" || vain_starts=${SLURM_RESTART_COUNT:-0}
+}
+
+# may_start_again: whether this start has put a checkpoint on disk, or few have not.
+may_start_again() {
+  [[ $(read_progress) != "$earlier_progress" ]] || ((vain_starts < ${GPFQ_RETRIES:-2}))
 }
 
 # run_job CONFIG [GPFQ_OPTION...]: the whole job.
@@ -142,12 +159,11 @@ run_job() {
   check_config "$config"
   load_software
   program=$(find_program "$home") || exit
-  fault_file=${SLURM_SUBMIT_DIR:-.}/.gpfq-$SLURM_JOB_ID.faults
-  progress_file=${SLURM_SUBMIT_DIR:-.}/.gpfq-$SLURM_JOB_ID.progress
-  if ((${SLURM_RESTART_COUNT:-0} == 0)); then
-    forget_starts
-  fi
-  earlier_progress=$(read_progress)
+  # One task of an array has the array's own number, which means all of them.
+  job_name=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
+  job_name=${job_name:-$SLURM_JOB_ID}
+  find_start_files
+  count_start
   derive_shape
   derive_memory
   launcher_command
@@ -158,7 +174,7 @@ run_job() {
   printed=$(mktemp)
   launch "${launcher[@]}" "$program" quantize "$config" --set threads="$threads" \
     --set memory_per_rank="$memory_per_rank" "${arguments[@]}" >"$printed" || status=$?
-  cat "$printed"
+  steadily cat "$printed"
   # srun may end with 0 where Slurm could not launch the tasks; a run that is done has printed its table.
   if ((status == 0)) && [[ ! -s $printed ]]; then
     say 'the launcher ended with exit code 0, but gpfq has printed no results: it did not run'
@@ -169,51 +185,51 @@ run_job() {
   exit "$status"
 }
 
-forget_starts() {
-  rm -f "$fault_file" "$progress_file"
-}
-
 # end_start STATUS: the end of the job, or its way back into the queue.
 end_start() {
-  local reason
+  local reason=
   if (($1 == 0)); then
     forget_starts
     say 'done'
-  elif ! reason=$(reason_to_go_on "$1"); then
-    forget_starts
-    clean_nodes # there is no next start to do it
-    say "ended with exit code $1"
-  elif has_progressed; then
-    rm -f "$fault_file"
+    return
+  fi
+  find_reason "$1"
+  if [[ -n $reason ]] && may_start_again; then
     requeue "$reason"
-  elif count_fault; then
-    requeue "$reason"
-  else
-    forget_starts
-    clean_nodes
-    say "$reason too often, with nothing new saved in between; to go on, submit it again" \
+  elif [[ -n $reason ]]; then
+    say "$reason too often, with nothing new saved in between; to go on, submit it again, without --overwrite" \
       "(more --time, or a warning nearer to its end by --signal=B:USR1@SECONDS, leave more to work in)"
-  fi
-}
-
-# reason_to_go_on STATUS: prints it, or fails where the job is over. 2 comes with a message of gpfq's own, which another
-# start would only repeat; above 128 a rank or a node was lost, and so it may have been with 1, where MPI failed in a
-# rank that is left.
-reason_to_go_on() {
-  if (($1 == gpfq_exit_stopped)); then
-    echo 'stopped on request'
-  elif [[ $end_asked == true ]]; then
-    is_at_time_limit && echo 'ended by the time limit, before it could stop with a checkpoint'
-  elif (($1 != 1 && $1 < 128)); then
-    return 1
-  elif [[ $stop_asked == true ]]; then
-    echo "ended with exit code $1 while it stopped"
+    forget_starts
   else
-    echo "ended with exit code $1 (a rank or a node was lost)"
+    say "ended with exit code $1"
+    if [[ $end_asked == false ]]; then # else Slurm may be about to start it again by itself
+      forget_starts
+    fi
+  fi
+  if [[ $end_asked == false ]]; then
+    clean_nodes # there is no next start to do it
   fi
 }
 
-# is_at_time_limit: whether it is Slurm that ends the job for its time, and not somebody with scancel.
-is_at_time_limit() {
-  scontrol show job "$SLURM_JOB_ID" 2>/dev/null | grep -q 'Reason=TimeLimit'
+# find_reason STATUS: sets `reason`, for which the job goes on later; none where it is over. 2 comes with a message of
+# gpfq's own, which another start would only repeat; above 128 a rank or a node was lost, and so it may have been with 1,
+# where MPI failed in a rank that is left. A job that somebody has cancelled stays so.
+find_reason() {
+  local shown
+  shown=$(steadily scontrol show job "$job_name" 2>/dev/null) || true
+  if [[ $shown == *JobState=CANCELLED* ]]; then
+    reason=
+  elif (($1 == gpfq_exit_stopped)) && [[ $end_asked == false ]]; then
+    reason='stopped on request'
+  elif [[ $shown == *Reason=TimeLimit* ]]; then
+    reason='ended by the time limit, before it could stop with a checkpoint'
+  elif [[ $end_asked == true ]]; then
+    reason=
+  elif (($1 != 1 && $1 < 128)); then
+    reason=
+  elif [[ $stop_asked == true ]]; then
+    reason="ended with exit code $1 while it stopped"
+  else
+    reason="ended with exit code $1 (a rank or a node was lost)"
+  fi
 }

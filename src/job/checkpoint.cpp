@@ -85,6 +85,28 @@ void add_runs(const std::vector<std::map<Index, Index>>& ranks, std::map<Index, 
   }
 }
 
+std::string position_of(const Checkpoint& checkpoint) {
+  const LayerProgress& progress = checkpoint.progress;
+  Index passes = 0;
+  Index inputs = 0;
+  for (const TileRecord& tile : progress.tiles) {
+    passes += tile.pass;
+    inputs += tile.state.next_input;
+  }
+  const auto total = [](const std::map<Index, Index>& runs) {
+    Index sum = 0;
+    for (const auto& [begin, end] : runs) sum += end - begin;
+    return sum;
+  };
+  Index evaluated = 0;
+  for (const EvaluationRecord& record : checkpoint.evaluations) evaluated += total(record.done);
+  return fmt::format("{} layers, {} tiles, {} begun at pass {} and input {} in all, {} scored, {} chunks summed, {} units handed on, "
+                     "{} propagated, {} evaluated",
+                     checkpoint.layers.size(), progress.report.tiles.size(), progress.tiles.size(), passes, inputs,
+                     progress.known.scored.size(), total(progress.sums.done), progress.units.size(),
+                     progress.propagation.units.size(), evaluated);
+}
+
 std::string pack_checkpoint(const Checkpoint& checkpoint) {
   const std::string archive = pack(checkpoint);
   const auto bytes = static_cast<Index>(archive.size());

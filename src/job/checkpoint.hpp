@@ -188,6 +188,9 @@ inline constexpr int checkpoint_version = 6;
 [[nodiscard]] std::filesystem::path manifest_of(const std::filesystem::path& output);
 
 /// The manifest's bytes: a line of text with version, length and SHA-256, then the archive.
+/// How far a run is, in numbers that nothing but work on it changes: one line, for scripts.
+[[nodiscard]] std::string position_of(const Checkpoint& checkpoint);
+
 [[nodiscard]] std::string pack_checkpoint(const Checkpoint& checkpoint);
 /// @throws Error (input) naming `where` and what is wrong. The archive is opened only when its digest is right.
 [[nodiscard]] Checkpoint unpack_checkpoint(const std::string& bytes, const std::string& where);

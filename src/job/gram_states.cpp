@@ -12,7 +12,7 @@
 namespace gpfq::job {
 namespace {
 
-Index sum_bytes(quant::GramProducts& product) {
+Index bytes_of_sums(quant::GramProducts& product) {
   Index bytes = 0;
   for (const auto& piece : product.raw_sums()) bytes += static_cast<Index>(piece.size_bytes());
   return bytes;
@@ -85,7 +85,7 @@ void save_sums(const LayerTask& task, Products& products, std::map<Index, Index>
       reducer.sum(piece);
       if (!task.comm.is_root()) std::fill(piece.begin(), piece.end(), 0);
     }
-    largest = std::max(largest, sum_bytes(product));
+    largest = std::max(largest, bytes_of_sums(product));
   }
   const std::string name = checkpointer.next_state_name();
   checkpointer.make_folder();

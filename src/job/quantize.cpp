@@ -6,7 +6,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cmath>
+#include <cstring>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -89,7 +92,8 @@ class QuantizeJob {
   void open_result();
   void start_activations();
   void save();
-  void tell_progress();
+  void begin_progress() const;
+  void tell_progress() const;
   void estimate(const net::Graph& graph, bool is_imported, int nodes);
   void run_layers();
   void run_layer(std::size_t index);
@@ -210,8 +214,7 @@ void QuantizeJob::prepare() {
     workspace_ = std::make_unique<Workspace>(config.output, options_.resume      ? Earlier::resume
                                                             : options_.overwrite ? Earlier::overwrite
                                                                                  : Earlier::refuse);
-    std::error_code code;
-    if (!options_.progress.empty() && !std::filesystem::exists(options_.progress, code)) write_file_atomically(options_.progress, "");
+    begin_progress();
     finished_ = finished_run();
   });
   comm_.broadcast(finished_);
@@ -261,14 +264,16 @@ void QuantizeJob::prepare() {
     log_.line("nothing to resume: beginning afresh");
 }
 
-/// For scripts, on root. What comes of it is no reason to end a job.
-void QuantizeJob::tell_progress() {
-  if (!workspace_ || options_.progress.empty()) return;
-  try {
-    write_file_atomically(options_.progress, fmt::format("{:.3f} s\n", checkpointer_.state().seconds));
-  } catch (const std::exception& error) {
-    log_.note(error.what());
-  }
+/// For scripts, on root. Without the file the next start would overwrite this run; else it is worth no job's end.
+void QuantizeJob::begin_progress() const {
+  std::error_code code;
+  if (options_.progress.empty() || std::filesystem::exists(options_.progress, code)) return;
+  if (!std::ofstream(options_.progress) && options_.overwrite)
+    throw_output("cannot write {}: {}", options_.progress.string(), std::strerror(errno));
+}
+
+void QuantizeJob::tell_progress() const {
+  if (workspace_ && !options_.progress.empty()) std::ofstream(options_.progress) << position_of(checkpointer_.state()) << '\n';
 }
 
 /// A new result, or the one that an earlier run began.

@@ -94,8 +94,11 @@ case_warning() {
   hold_in 2
   scontrol update jobid="$job" endtime="$(date -d '2 seconds' +%FT%T)"
   wait_until 100 'the time limit' log_says 'ended by the time limit'
+  wait_until 30 'the job to be back in the queue' is_in_state "$job" PENDING
+  scontrol update jobid="$job" timelimit=20 # far from the next warning
   start_again "$job" 3 "$log"
   expect_completed
+  sed -n '/start 3:/,$p' "$log" | grep -F 'resumed after' >/dev/null || fail 'start 3 did not resume'
   expect_codes "$work/run"
 }
 
@@ -206,13 +209,24 @@ case_refusals() {
   wait_until 60 'the job to end' job_ended
   [[ $(job_field "$job" ExitCode) == 255:0 ]] || fail "a launcher that starts nothing ends with $(job_field "$job" ExitCode)"
   expect_text "$log" 'it did not run'
-  printf '#!/bin/sh\nexec sleep 100\n' >slow && chmod +x slow # loads for longer than the time before the warning
-  GPFQ_LAUNCHER=$work/slow GPFQ_RETRIES=0 submit --ntasks=1 --
-  wait_until 60 'the job to start' log_says 'start 1:'
+  # Loading takes longer than the time before the warning.
+  # shellcheck disable=SC2016
+  printf '#!/bin/sh\necho "loading, ${SLURM_RESTART_COUNT:-0}" >&2\nexec sleep 100\n' >slow && chmod +x slow
+  GPFQ_LAUNCHER=$work/slow GPFQ_RETRIES=1 submit --ntasks=1 --
+  wait_until 60 'the first start to load' log_says 'loading, 0'
+  scancel --signal=USR1 --batch "$job"
+  start_again "$job" 2 "$log"
+  wait_until 60 'the second start to load' log_says 'loading, 1'
   scancel --signal=USR1 --batch "$job"
   wait_until 60 'the job to end' job_ended
   expect_text "$log" 'with nothing new saved in between'
-  expect_starts 1
+  expect_starts 2
+  # Cancelled: it stays so.
+  GPFQ_LAUNCHER=$work/slow submit --ntasks=1 --
+  wait_until 60 'the job to load' log_says 'loading'
+  scancel "$job"
+  wait_until 60 'the job to end' job_ended
+  is_in_state "$job" CANCELLED || fail "a cancelled job is $(job_field "$job" JobState)"
   mkdir modules
   printf '#%%Module\nsetenv GPFQ_PROGRAM %s\n' "$program" >modules/gpfq
   MODULESHOME=/usr/share/modules MODULEPATH=$work/modules GPFQ_MODULES=gpfq GPFQ_PROGRAM=/nowhere submit --nodes=2 --exclusive --

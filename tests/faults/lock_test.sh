@@ -97,7 +97,7 @@ grep -q 'holds this run' "$folder/out" && fail 'the run that was overwritten is 
 quantize --overwrite --progress "$folder/progress" --set quantization.levels=5
 expect 0 'done in'
 [[ -s $folder/progress ]] || fail '--progress made no file, or tells of no checkpoint'
-quantize --resume --set quantization.levels=5
+quantize --resume --set quantization.levels=5 --progress "$folder/nowhere/progress"
 expect 0 'holds this run, finished'
 # Refused before it began: what was there is as it was.
 quantize --overwrite --set quantization.levels=5 --set memory_per_rank=1KiB

@@ -129,6 +129,9 @@ extern "C" ssize_t pwritev(int file, const iovec* parts, int count, off_t offset
   return std::raise(SIGKILL);
 }
 
+extern "C" ssize_t pwrite64(int file, const void* data, size_t bytes, off64_t offset) { return pwrite(file, data, bytes, offset); }
+extern "C" ssize_t pwritev64(int file, const iovec* parts, int count, off64_t offset) { return pwritev(file, parts, count, offset); }
+
 extern "C" ssize_t write(int file, const void* data, size_t bytes) {
   static const auto next = next_one<ssize_t (*)(int, const void*, size_t)>("write");
   struct stat status {};

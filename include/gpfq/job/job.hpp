@@ -21,8 +21,8 @@ struct JobOptions {
   bool overwrite = false;
   bool resume = false;  ///< go on from the output's checkpoint where there is one
   LogLevel log_level = LogLevel::info;
-  /// A file made as soon as `resume` goes on with this run and not another; its text changes with every checkpoint on disk.
-  /// Empty: none.
+  /// A file made as soon as `resume` goes on with this run and not another; its text changes with
+  /// every checkpoint that has more of the run than the one before. Empty: none.
   std::filesystem::path progress = {};
 };
 
