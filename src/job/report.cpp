@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <iterator>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "gpfq/base/error.hpp"
@@ -145,16 +147,35 @@ RankReport merge_reports(const std::vector<RankReport>& ranks) {
   return all;
 }
 
+const TileReport* find_overlap(const std::vector<TileReport>& tiles) {
+  std::vector<const TileReport*> order;
+  for (const TileReport& tile : tiles) order.push_back(&tile);
+  std::sort(order.begin(), order.end(), [](const TileReport* a, const TileReport* b) { return a->first_neuron < b->first_neuron; });
+  std::map<Index, const TileReport*> open;  // by their first inputs: those that reach the neuron at hand
+  std::multimap<Index, Index> ends;         // first inputs by the neuron behind
+  for (const TileReport* const tile : order) {
+    while (!ends.empty() && ends.begin()->first <= tile->first_neuron) {
+      open.erase(ends.begin()->second);
+      ends.erase(ends.begin());
+    }
+    const auto next = open.lower_bound(tile->first_input);
+    if (next != open.end() && next->first < tile->first_input + tile->inputs) return tile;
+    if (next != open.begin()) {
+      const TileReport& before = *std::prev(next)->second;
+      if (before.first_input + before.inputs > tile->first_input) return tile;
+    }
+    open.emplace(tile->first_input, tile);
+    ends.emplace(tile->first_neuron + tile->neurons, tile->first_input);
+  }
+  return nullptr;
+}
+
 RankReport join_reports(const LayerPlan& layer, const std::vector<RankReport>& ranks) {
   RankReport all = merge_reports(ranks);
+  if (const TileReport* const tile = find_overlap(all.tiles))
+    throw_fault("layer '{}': neuron {} was reported twice", layer.name, tile->first_neuron);
   Index weights = 0;
-  for (std::size_t i = 0; i < all.tiles.size(); ++i) {
-    const TileReport& tile = all.tiles[i];
-    weights += tile.neurons * tile.inputs;
-    const bool repeats = i > 0 && std::pair{tile.first_neuron, tile.first_input} ==
-                                      std::pair{all.tiles[i - 1].first_neuron, all.tiles[i - 1].first_input};
-    if (repeats) throw_fault("layer '{}': neuron {} was reported twice", layer.name, tile.first_neuron);
-  }
+  for (const TileReport& tile : all.tiles) weights += tile.neurons * tile.inputs;
   if (weights != layer.neurons * layer.inputs)
     throw_fault("layer '{}': the ranks reported {} weights, the layer has {}", layer.name, weights,
                 layer.neurons * layer.inputs);

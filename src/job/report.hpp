@@ -73,6 +73,8 @@ struct FinishedRun {
 
 /// What the ranks reported for a layer so far, tiles in order. Times and memory are the largest of any rank.
 [[nodiscard]] RankReport merge_reports(const std::vector<RankReport>& ranks);
+/// One of the tiles that has a weight of another one; null where there is none. @param tiles  with neurons and inputs
+[[nodiscard]] const TileReport* find_overlap(const std::vector<TileReport>& tiles);
 /// Joins what the ranks reported for a layer. @throws Error (fault) unless their tiles cover each neuron once.
 [[nodiscard]] RankReport join_reports(const LayerPlan& layer, const std::vector<RankReport>& ranks);
 

@@ -109,7 +109,21 @@ TEST_F(HostileValues, AreHeldAgainstThePlan) {
   EXPECT_TRUE(mentions(changed([](C& c) { c.layers[0].report.tiles[0].first_neuron = -1; }), "neuron -1, expected 0 to 299"));
   EXPECT_TRUE(mentions(changed([](C& c) { c.layers[0].report.tiles[0].inputs = Index{1} << 40; }), "inputs 1099511627776"));
   EXPECT_TRUE(mentions(changed([](C& c) { c.layers[0].report.tiles.pop_back(); }), "weights of finished tiles"));
-  EXPECT_TRUE(mentions(changed([](C& c) { c.layers[0].report.tiles[1] = c.layers[0].report.tiles[0]; }), "each finished tile once"));
+  EXPECT_TRUE(mentions(changed([](C& c) { c.layers[0].report.tiles[1] = c.layers[0].report.tiles[0]; }), "each finished weight once"));
+  EXPECT_TRUE(mentions(changed([](C& c) {
+                         std::vector<TileReport>& tiles = c.layers[0].report.tiles;  // as many weights, some of them twice
+                         --tiles[1].first_neuron;
+                       }),
+                       "each finished weight once"));
+  EXPECT_TRUE(mentions(changed([](C& c) {
+                         std::vector<TileReport>& tiles = c.layers[0].report.tiles;
+                         TileReport upper = tiles[0];
+                         tiles[0].inputs = upper.inputs - 1;
+                         upper.first_input = upper.inputs / 2;
+                         upper.inputs -= upper.first_input;
+                         tiles.push_back(upper);
+                       }),
+                       "each finished weight once"));
   EXPECT_TRUE(mentions(changed([](C& c) { c.progress.propagation.bounds = {{1}, {-1}}; }), "a bound is -1"));
   EXPECT_TRUE(mentions(changed([](C& c) { c.progress.bounds[1] = {NAN}; }), "an output's bound is nan"));
   EXPECT_TRUE(mentions(changed([](C& c) { c.tensors[0].bounds[3] = INFINITY; }), "a bound is inf"));
