@@ -3,18 +3,10 @@
 # Input that is cut off in the midst of a run, under the feet of the one rank that reads there: all ranks
 # end within seconds, with one message, and the last checkpoint is as good as ever.
 # Usage: cut_input_test.sh PROGRAM; mpirun's options in MPIRUN_FLAGS.
-set -uo pipefail
-program=$(realpath "$1")
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+# shellcheck source=tests/faults/common.sh
+source "$(dirname "$0")/common.sh"
 config=$folder/demo/digits.json
 output=$folder/run
-
-fail() {
-  echo "cut_input_test: FAILED: $*" >&2
-  cat "$folder/out" >&2
-  exit 1
-}
 
 # begin RANKS OPTION...: in the background; its process in $job.
 begin() {
@@ -26,10 +18,6 @@ begin() {
     --set quantization.form=residual --set quantization.block=64 --set memory_per_rank=32MiB --set "output=$output" "$@" \
     >>"$folder/out" 2>&1 &
   job=$!
-}
-
-hash_of() {
-  sed -n 's/^  "codes_sha256": "\([0-9a-f]*\)".*/\1/p' "$1/report.json"
 }
 
 # The job's ranks: children of the mpirun that is timeout's child.

@@ -3,20 +3,10 @@
 # Who may have an output folder: one job at a time, also where the file system has no locks; not one that is gone. And
 # what --overwrite leaves when the job is lost before its first checkpoint.
 # Usage: lock_test.sh PROGRAM LAYERS_JOB LONE_FAULT ...; mpirun's options in MPIRUN_FLAGS.
-set -uo pipefail
-program=$(realpath "$1")
-layers_job=$(realpath "$2")
-lone_fault=$(realpath "$3")
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+# shellcheck source=tests/faults/common.sh
+source "$(dirname "$0")/common.sh"
 config=$folder/layers/job.json
 output=$folder/run
-
-fail() {
-  echo "lock_test: FAILED: $*" >&2
-  cat "$folder/out" >&2
-  exit 1
-}
 
 # quantize OPTION...: on one rank, without locks where $preload says so; exit code in $status.
 quantize() {

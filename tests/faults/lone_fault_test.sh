@@ -4,20 +4,10 @@
 # within seconds, with one message that names the rank, and the job can be resumed. And a file that brings HDF5 down: before
 # the job has begun, and on a rank at work; and MPI that fails on one rank.
 # Usage: lone_fault_test.sh PROGRAM LAYERS_JOB LONE_FAULT CONV_JOB [TIMES]; mpirun's options in MPIRUN_FLAGS.
-set -uo pipefail
-program=$(realpath "$1")
-layers_job=$(realpath "$2")
-lone_fault=$(realpath "$3")
+# shellcheck source=tests/faults/common.sh
+source "$(dirname "$0")/common.sh"
 times=${5:-4}
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
 output=$folder/run
-
-fail() {
-  echo "lone_fault_test: FAILED: $*" >&2
-  cat "$folder/out" >&2
-  exit 1
-}
 
 # quantize KIND RANK NAME=VALUE OPTION...: with the variable in the environment; exit code in $status.
 quantize() {
@@ -38,10 +28,6 @@ quantize() {
   timeout -s KILL 60 mpirun ${MPIRUN_FLAGS:-} -q -x LD_PRELOAD="$lone_fault" -x LONE_FAULT_RANK="$rank" -x "$variable" -n 3 \
     "$program" quantize "$config" --set threads=1 "${settings[@]}" --set "output=$output" "$@" >"$folder/out" 2>&1
   status=$?
-}
-
-hash_of() {
-  sed -n 's/^  "codes_sha256": "\([0-9a-f]*\)".*/\1/p' "$1/report.json"
 }
 
 "$program" demo --out "$folder/demo" >"$folder/out" || fail 'no sample'

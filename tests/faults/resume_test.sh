@@ -2,18 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # A run that is asked to stop, and what a later one makes of what it left: whole, of something else, in use, damaged.
 # Usage: resume_test.sh PROGRAM; mpirun's options in MPIRUN_FLAGS.
-set -uo pipefail
-program=$(realpath "$1")
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+# shellcheck source=tests/faults/common.sh
+source "$(dirname "$0")/common.sh"
 # Every block ends with a checkpoint, which makes the run long enough to be met in the middle.
 settings=(--set quantization.form=residual --set quantization.block=8 --set memory_per_rank=28MiB --set checkpoint_seconds=0)
-
-fail() {
-  echo "resume_test: FAILED: $*" >&2
-  cat "$folder/out" >&2
-  exit 1
-}
 
 # quantize RANKS OUTPUT OPTIONS...: status in $status, what it says in $folder/out.
 quantize() {
@@ -29,10 +21,6 @@ quantize() {
 expect() {
   ((status == $1)) || fail "exit code $status, expected $1"
   grep -q "$2" "$folder/out" || fail "'$2' was not said"
-}
-
-hash_of() {
-  sed -n 's/^  "codes_sha256": "\([0-9a-f]*\)".*/\1/p' "$1/report.json"
 }
 
 # Puts a byte's complement at an offset of a file.

@@ -4,21 +4,11 @@
 # propagation, evaluation. It ends with 75 at the next occasion, and the run goes on to the codes and the accuracy of an
 # undisturbed one. SIGTERM does not wait for an occasion, and loses nothing that a checkpoint holds.
 # Usage: stop_test.sh PROGRAM LAYERS_JOB LONE_FAULT CONV_JOB; mpirun's options in MPIRUN_FLAGS.
-set -uo pipefail
-program=$(realpath "$1")
-layers_job=$(realpath "$2")
-lone_fault=$(realpath "$3")
-conv_job=$(realpath "$4")
-folder=$(mktemp -d)
+# shellcheck source=tests/faults/common.sh
+source "$(dirname "$0")/common.sh"
 job=
 trap 'if [[ -n $job ]]; then kill -KILL -- "-$job" 2>/dev/null; fi; rm -rf "$folder"' EXIT
 output=$folder/run
-
-fail() {
-  echo "stop_test: FAILED: $*" >&2
-  cat "$folder/out" >&2
-  exit 1
-}
 
 # start RANKS NAME=VALUE OPTION...: with the variable in the environment of the ranks; the process in $job.
 start() {
@@ -49,11 +39,6 @@ run_undisturbed() {
   ((status == 0)) || fail "$kind: the undisturbed run ends with $status"
   expected=$(results "$output")
   rm -rf "$output"
-}
-
-# results OUTPUT: codes and accuracy.
-results() {
-  grep -E '^  "codes_sha256"|"top[15]_correct"' "$1/report.json"
 }
 
 # stop_at SAVE: then on to the end on another number of ranks; layers whose activations the stopped run had kept in $stored.

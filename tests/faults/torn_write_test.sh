@@ -3,20 +3,10 @@
 # A rank that is killed in the midst of a write: half of it is in the file, a flush or a renaming does not happen. All
 # ranks end, what is left is never refused, and the run goes on to the codes of an undisturbed one.
 # Usage: torn_write_test.sh PROGRAM LAYERS_JOB LONE_FAULT CONV_JOB [TIMES]; mpirun's options in MPIRUN_FLAGS.
-set -uo pipefail
-program=$(realpath "$1")
-lone_fault=$(realpath "$3")
-conv_job=$(realpath "$4")
+# shellcheck source=tests/faults/common.sh
+source "$(dirname "$0")/common.sh"
 times=${5:-3}
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
 output=$folder/run
-
-fail() {
-  echo "torn_write_test: FAILED: $*" >&2
-  cat "$folder/out" >&2
-  exit 1
-}
 
 # quantize RANKS RANK NAME=VALUE OPTION...: with the variable in the environment of the ranks; exit code in $status.
 quantize() {
@@ -27,11 +17,6 @@ quantize() {
     "$program" quantize "$folder/conv/job.json" --set threads=1 --set checkpoint_seconds=0 --set quantization.block=512 \
     --set memory_per_rank=64MiB --set "output=$output" "$@" >"$folder/out" 2>&1
   status=$?
-}
-
-# results OUTPUT: codes and accuracy.
-results() {
-  grep -E '^  "codes_sha256"|"top[15]_correct"' "$1/report.json"
 }
 
 # killed RANK VARIABLE CHOSEN COUNT
