@@ -73,10 +73,10 @@ void write_layer(const std::filesystem::path& folder, const BenchOptions& option
     layer["quantized_inputs"] = {{"file", "quantized_inputs.npy"}};
   }
   const OrderedJson config = {{"layers", {layer}},
-                       {"quantization", {{"preset", "paper"}, {"levels", options.levels}, {"block", options.shape.block}}},
-                       {"memory_per_rank", options.memory_per_rank},
-                       {"threads", options.threads},
-                       {"output", "run"}};
+                              {"quantization", {{"preset", "paper"}, {"levels", options.levels}, {"block", options.shape.block}}},
+                              {"memory_per_rank", options.memory_per_rank},
+                              {"threads", options.threads},
+                              {"output", "run"}};
   std::ofstream(folder / "bench.json") << config;
 }
 
@@ -140,31 +140,31 @@ std::string line_of(std::vector<Run> runs, double rate, const BenchOptions& opti
   const double flops = credited_flops(shape, layer.at("form") == "gram");
   const double kernel = kernel_seconds(shape, layer.at("block"), layer.at("tile"), options.levels) / (ranks * options.threads);
   const OrderedJson line = {{"benchmark", "layer"},
-                     {"version", GPFQ_VERSION},
-                     {"inputs", shape.inputs},
-                     {"neurons", shape.neurons},
-                     {"samples", shape.samples},
-                     {"shared", shape.shared},
-                     {"levels", options.levels},
-                     {"form", layer.at("form")},
-                     {"block", layer.at("block")},
-                     {"tile", layer.at("tile")},
-                     {"ranks", ranks},
-                     {"threads", options.threads},
-                     {"repeats", runs.size()},
-                     {"seconds", seconds},
-                     {"seconds_spread", spread},
-                     {"seconds_least", runs.front().seconds},
-                     {"kernel_seconds", kernel},
-                     {"phases", layer.at("seconds")},
-                     {"estimated_seconds", layer.at("estimated").at("seconds_total")},
-                     {"seconds_of_job", report.at("seconds")},
-                     {"gflops", flops / seconds * 1e-9},
-                     {"sgemm_gflops", rate * 1e-9},
-                     {"share_of_sgemm", flops / seconds / rate},
-                     {"share_of_sgemm_at_best", flops / runs.front().seconds / rate},
-                     {"peak_memory", report.at("peak_memory")},
-                     {"codes_sha256", report.at("codes_sha256")}};
+                            {"version", GPFQ_VERSION},
+                            {"inputs", shape.inputs},
+                            {"neurons", shape.neurons},
+                            {"samples", shape.samples},
+                            {"shared", shape.shared},
+                            {"levels", options.levels},
+                            {"form", layer.at("form")},
+                            {"block", layer.at("block")},
+                            {"tile", layer.at("tile")},
+                            {"ranks", ranks},
+                            {"threads", options.threads},
+                            {"repeats", runs.size()},
+                            {"seconds", seconds},
+                            {"seconds_spread", spread},
+                            {"seconds_least", runs.front().seconds},
+                            {"kernel_seconds", kernel},
+                            {"phases", layer.at("seconds")},
+                            {"estimated_seconds", layer.at("estimated").at("seconds_total")},
+                            {"seconds_of_job", report.at("seconds")},
+                            {"gflops", flops / seconds * 1e-9},
+                            {"sgemm_gflops", rate * 1e-9},
+                            {"share_of_sgemm", flops / seconds / rate},
+                            {"share_of_sgemm_at_best", flops / runs.front().seconds / rate},
+                            {"peak_memory", report.at("peak_memory")},
+                            {"codes_sha256", report.at("codes_sha256")}};
   return line.dump() + "\n";
 }
 

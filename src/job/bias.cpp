@@ -8,6 +8,7 @@
 #include "job/units.hpp"
 
 namespace gpfq::job {
+
 int add_missing_biases(net::Model& model, const Config& config) {
   int added = 0;
   for (net::Node& node : model.graph.nodes) {

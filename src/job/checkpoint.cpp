@@ -72,6 +72,12 @@ std::vector<Index> missing_from(const std::map<Index, Index>& done, Index count)
   return missing;
 }
 
+Index count_of(const std::map<Index, Index>& runs) {
+  Index count = 0;
+  for (const auto& [begin, end] : runs) count += end - begin;
+  return count;
+}
+
 void add_runs(const std::vector<std::map<Index, Index>>& ranks, std::map<Index, Index>& done) {
   for (const std::map<Index, Index>& runs : ranks) done.insert(runs.begin(), runs.end());
   for (auto run = done.begin(); run != done.end();) {  // runs that adjoin become one
@@ -93,17 +99,12 @@ std::string position_of(const Checkpoint& checkpoint) {
     passes += tile.pass;
     inputs += tile.state.next_input;
   }
-  const auto total = [](const std::map<Index, Index>& runs) {
-    Index sum = 0;
-    for (const auto& [begin, end] : runs) sum += end - begin;
-    return sum;
-  };
   Index evaluated = 0;
-  for (const EvaluationRecord& record : checkpoint.evaluations) evaluated += total(record.done);
+  for (const EvaluationRecord& record : checkpoint.evaluations) evaluated += count_of(record.done);
   return fmt::format("{} layers, {} tiles, {} begun at pass {} and input {} in all, {} scored, {} chunks summed, {} units handed on, "
                      "{} propagated, {} evaluated",
                      checkpoint.layers.size(), progress.report.tiles.size(), progress.tiles.size(), passes, inputs,
-                     progress.known.scored.size(), total(progress.sums.done), progress.units.size(),
+                     progress.known.scored.size(), count_of(progress.sums.done), progress.units.size(),
                      progress.propagation.units.size(), evaluated);
 }
 

@@ -178,6 +178,8 @@ struct Checkpoint {
 
 /// Numbers below `count` that are not in the runs `done`, in order.
 [[nodiscard]] std::vector<Index> missing_from(const std::map<Index, Index>& done, Index count);
+/// How many numbers are in runs.
+[[nodiscard]] Index count_of(const std::map<Index, Index>& runs);
 /// Puts runs of the ranks with those that are done; runs that adjoin become one.
 void add_runs(const std::vector<std::map<Index, Index>>& ranks, std::map<Index, Index>& done);
 

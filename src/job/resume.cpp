@@ -50,8 +50,7 @@ std::string resume_text(const Checkpoint& state, const JobPlan& plan, int ranks)
   const bool has_begun = !progress.tiles.empty() || !progress.report.tiles.empty() || !progress.sums.done.empty();
   if (state.layers.size() < layers.size() && has_begun) {
     const LayerPlan& layer = *layers[state.layers.size()];
-    Index chunks = 0;
-    for (const auto& [begin, end] : progress.sums.done) chunks += end - begin;
+    const Index chunks = count_of(progress.sums.done);
     text += fmt::format(", in '{}' with {} of {} tiles finished", layer.name, progress.report.tiles.size(), layer.tile_count());
     if (!progress.tiles.empty()) text += " and " + position_text(progress.tiles, layer.path.inputs);
     if (chunks > 0)

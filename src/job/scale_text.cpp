@@ -105,10 +105,10 @@ std::string scale_table(const ScaleShape& shape, const ScaleMachine& machine, co
 std::string scale_json(const ScaleShape& shape, const ScaleMachine& machine, const ScaleDesign& design) {
   const LayerPlan layer = plan_of_shape(shape);
   OrderedJson json = {{"inputs", layer.path.inputs},     {"neurons", layer.neurons},
-               {"samples", layer.path.samples},   {"shared_inputs", layer.path.shared},
-               {"block", layer.path.block_width}, {"tile", layer.tile_width},
-               {"read", name_of(design.reading)}, {"products", name_of(design.products)},
-               {"points", OrderedJson::array()}};
+                      {"samples", layer.path.samples},   {"shared_inputs", layer.path.shared},
+                      {"block", layer.path.block_width}, {"tile", layer.tile_width},
+                      {"read", name_of(design.reading)}, {"products", name_of(design.products)},
+                      {"points", OrderedJson::array()}};
   for (int ranks = 2; ranks <= most_ranks; ranks *= 2)
     json["points"].push_back(point_json(predict_scale(layer, machine, design, ranks)));
   return json.dump(2) + "\n";
