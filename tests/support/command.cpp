@@ -27,6 +27,7 @@ void set_mpi_environment() {
                            "OMPI_MCA_rmaps_base_oversubscribe", "OMPI_MCA_mpi_yield_when_idle"})
     ::setenv(name, "1", 1);
   ::setenv("OMPI_MCA_hwloc_base_binding_policy", "none", 1);
+  ::setenv("OMPI_MCA_pml", "^cm", 1);
 }
 
 }  // namespace
