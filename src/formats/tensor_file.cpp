@@ -18,7 +18,7 @@ namespace {
 constexpr Index band_floats = Index{1} << 18;    // of a band of rows that is transposed at a time
 constexpr Index batch_numbers = Index{1} << 14;  // converted at a time
 
-/// A weight file between its first row and its last.
+/// A weight file from the first row that is asked for until it is released.
 struct OpenWeight {
   std::unique_ptr<TensorFile> file;
   AlignedBuffer<float> strip;  ///< transposed: rows of the result that were read together
@@ -155,8 +155,8 @@ net::TensorSource weight_source(const TensorLocation& location, const Shape& fil
               throw_input("{} has shape {} now, and had {} before", weight->file->where(),
                           to_string(weight->file->shape()), to_string(file_shape));
             read_weight_rows(*weight, is_transposed, strip_rows, first, count, out);
-            if (first + count == shape[0]) *weight = OpenWeight();
-          }};
+          },
+          [weight] { *weight = OpenWeight(); }};
 }
 
 }  // namespace gpfq::formats

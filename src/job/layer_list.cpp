@@ -9,12 +9,17 @@
 #include <set>
 
 #include "gpfq/base/error.hpp"
+#include "job/units.hpp"
 
 namespace gpfq::job {
 namespace {
 
-// A strip of columns of weights that lie transposed: wide enough that each of the file's rows gives it a page.
-constexpr Index strip_bytes = Index{256} << 20;
+// Most memory for a strip of columns of weights that lie transposed: each of the file's rows then gives it a page or more.
+constexpr Index most_strip_bytes = Index{256} << 20;
+
+Index strip_bytes(const Config& config) { return std::min(most_strip_bytes, config.memory_per_rank / 2); }
+
+std::string weight_of(const LayerSource& source) { return source.name + ".weight"; }
 
 /// Runs `work`, naming the layer in what it throws.
 template <class Work>
@@ -37,11 +42,15 @@ TensorHeader read_tensor_header(const formats::TensorLocation& location) {
   return {file->where(), file->shape()};
 }
 
-void check_inputs(const TensorHeader& weight, Index inputs, bool is_transposed, const TensorHeader& activations) {
-  if (activations.shape[1] != inputs)
-    throw_input("{} has shape {}, expected samples x {}: weight {} has shape {} ({})", activations.where,
+void check_inputs(const TensorHeader& weight, bool is_transposed, const TensorHeader& activations) {
+  const Index found = activations.shape[1];
+  const Index inputs = weight.shape[is_transposed ? 0 : 1];
+  const Index neurons = weight.shape[is_transposed ? 1 : 0];
+  if (found != inputs)
+    throw_input("{} has shape {}, expected samples x {}: weight {} has shape {} (layout {}{})", activations.where,
                 to_string(activations.shape), inputs, weight.where, to_string(weight.shape),
-                is_transposed ? "layout in_out" : "layout out_in; is it in_out?");
+                is_transposed ? "in_out" : "out_in",
+                found != neurons ? "" : is_transposed ? "; is it out_in?" : "; is it in_out?");
 }
 
 void check_samples(const TensorHeader& activations, Index samples) {
@@ -50,20 +59,20 @@ void check_samples(const TensorHeader& activations, Index samples) {
 }
 
 /// Checks the files of one layer against each other.
-LayerInputs check_layer(const LayerSource& source, const TensorHeader& weight, Index input_count) {
+LayerInputs check_layer(const LayerSource& source, const TensorHeader& weight) {
   const TensorHeader analog = read_tensor_header(source.inputs);
-  check_inputs(weight, input_count, source.is_transposed, analog);
+  check_inputs(weight, source.is_transposed, analog);
   LayerInputs inputs;
   inputs.samples = source.samples == 0 ? analog.shape[0] : source.samples;
   inputs.shared = !source.quantized_inputs;
   check_samples(analog, inputs.samples);
   if (inputs.shared) return inputs;
   const TensorHeader quantized = read_tensor_header(*source.quantized_inputs);
-  check_inputs(weight, input_count, source.is_transposed, quantized);
-  check_samples(quantized, inputs.samples);
+  check_inputs(weight, source.is_transposed, quantized);
   if (source.samples == 0 && quantized.shape != analog.shape)
     throw_input("{} has shape {}, {} has {}: expected the same samples, or 'samples' to say how many", quantized.where,
                 to_string(quantized.shape), analog.where, to_string(analog.shape));
+  check_samples(quantized, inputs.samples);
   return inputs;
 }
 
@@ -80,7 +89,7 @@ void add_layer(const LayerSource& source, const std::string& input_name, net::Te
   layer.op = net::Op::dense;
   layer.inputs = {graph.size() - 1};
   layer.shape = {weight.shape[0]};
-  const std::string tensor = source.name + ".weight";
+  const std::string tensor = weight_of(source);
   layer.parameters["weight"] = tensor;
   graph.nodes.push_back(std::move(layer));
   graph.tensors[tensor] = weight.shape;
@@ -89,17 +98,30 @@ void add_layer(const LayerSource& source, const std::string& input_name, net::Te
 
 }  // namespace
 
+Index largest_strip_bytes(const Config& config, const net::Graph& graph) {
+  Index largest = 0;
+  for (const LayerSource& source : config.layers)
+    if (source.is_transposed) {
+      const Shape& shape = graph.tensor_shape(weight_of(source));
+      const Index column_bytes = shape[1] * float_bytes;
+      largest = std::max(largest, std::clamp(strip_bytes(config) / column_bytes, Index{1}, shape[0]) * column_bytes);
+    }
+  return largest;
+}
+
 LayerList read_layer_list(const Config& config) {
   LayerList list;
   std::map<std::string, int> taken;
   for (const LayerSource& source : config.layers) taken.emplace(source.name, 0);
-  const Index most_strip_bytes = std::min(strip_bytes, config.memory_per_rank / 2);
   for (const LayerSource& source : config.layers)
     for_layer(source.name, [&] {
       const TensorHeader weight = read_tensor_header(source.weight);
       net::TensorSource rows =
-          formats::weight_source(source.weight, weight.shape, source.is_transposed, most_strip_bytes);
-      list.inputs.push_back(check_layer(source, weight, rows.shape[1]));
+          formats::weight_source(source.weight, weight.shape, source.is_transposed, strip_bytes(config));
+      rows.read_rows = [layer = source.name, read = std::move(rows.read_rows)](Index first, Index count, float* out) {
+        for_layer(layer, [&] { read(first, count, out); });
+      };
+      list.inputs.push_back(check_layer(source, weight));
       const std::string input_name = net::unique_name(source.name + ".inputs", "input", 0, taken);
       add_layer(source, input_name, std::move(rows), list.model);
     });

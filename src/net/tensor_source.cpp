@@ -23,6 +23,7 @@ TensorSource make_source(Shape shape, std::vector<float> values) {
 std::vector<float> read_all(const TensorSource& source) {
   std::vector<float> values(static_cast<std::size_t>(element_count(source.shape)));
   source.read_rows(0, source.shape.empty() ? 1 : source.shape.front(), values.data());
+  if (source.release) source.release();
   return values;
 }
 

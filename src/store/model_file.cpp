@@ -65,6 +65,7 @@ void copy_rows(hid_t dataset, const std::string& name, const net::TensorSource& 
     check_finite(name, first * row_size, slab.data(), count * row_size);
     write_rows(dataset, H5T_NATIVE_FLOAT, source.shape, first, count, slab.data(), where + ":/tensors/" + name, transfer);
   }
+  if (source.release) source.release();
 }
 
 hdf5::Handle create_model_file(const std::filesystem::path& path, const net::Graph& graph) {

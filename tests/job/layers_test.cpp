@@ -291,12 +291,20 @@ TEST_F(ThreeLayers, ValuesThatAreNotFinite) {
   EXPECT_TRUE(mentions(refusal("/layers/1/inputs/tensor", "spoiled"), "layer 'block.b'"));
   EXPECT_TRUE(mentions(refusal("/layers/2/weight", location("acts.h5", "spoiled_weight")),
                        "acts.h5:spoiled_weight holds -inf for neuron 3, input 5"));
+  EXPECT_TRUE(mentions(refusal("/layers/2/weight", location("acts.h5", "spoiled_weight")), "layer 'block.c': "));
 }
 
 TEST_F(ThreeLayers, FilesThatDoNotFit) {
+  world().agree([&] {
+    if (world().is_root()) write_h5(job_ / "acts.h5", "short", Xq_[1].topRows(699));
+  });
   EXPECT_TRUE(
       mentions(refusal("/layers/0/inputs/tensor", "x1"), "acts.h5:x1 has shape 700x65, expected samples x 150"));
+  EXPECT_FALSE(mentions(refusal("/layers/0/inputs/tensor", "x1"), "is it"));
   EXPECT_TRUE(mentions(refusal("/layers/2/weight/layout", "in_out"), "expected samples x 90"));
+  EXPECT_TRUE(mentions(refusal("/layers/2/weight/layout", "in_out"), "layout in_out; is it out_in?"));
+  EXPECT_TRUE(mentions(refusal("/layers/1/quantized_inputs/tensor", "short"), "acts.h5:short has shape 699x65, "));
+  EXPECT_TRUE(mentions(refusal("/layers/1/quantized_inputs/tensor", "short"), "expected the same samples"));
   EXPECT_TRUE(mentions(refusal("/layers/1/quantized_inputs/tensor", "x0"), "acts.h5:x0 has shape 2500x150"));
   EXPECT_TRUE(mentions(refusal("/layers/2/samples", 41), "acts.h5:x2 holds 40 samples, the config asks for 41"));
   EXPECT_TRUE(mentions(refusal("/layers/2/inputs/file", "none.npy"), "layer 'block.c'"));

@@ -5,6 +5,9 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+#include <set>
+
 #include "gpfq/base/shard_plan.hpp"
 #include "gpfq/store/model_copy.hpp"
 #include "support/data_files.hpp"
@@ -41,6 +44,37 @@ std::vector<std::uint8_t> codes_of(Range range) {
   for (Index neuron = range.begin; neuron < range.end; ++neuron)
     for (Index input = 0; input < inputs; ++input) codes.push_back(code_at(neuron, input));
   return codes;
+}
+
+TEST(ModelCopy, EveryRankReleasesTheSourcesThatItRead) {
+  const mpi::Communicator& comm = world();
+  const SharedFolder folder(comm);
+  net::Model model = model_of_two();
+  int reads = 0;
+  std::set<std::string> held;
+  std::map<std::string, std::vector<float>> values;
+  for (auto& [name, source] : model.tensors) {
+    values[name] = net::read_all(source);
+    source.read_rows = [&reads, &held, of = name, read = source.read_rows](Index first, Index count, float* out) {
+      ++reads;
+      held.insert(of);
+      read(first, count, out);
+    };
+    source.release = [&held, of = name] { held.erase(of); };
+  }
+  write_model(comm, folder / "copy.h5", model);
+  EXPECT_GT(reads, 0);
+  EXPECT_TRUE(held.empty()) << *held.begin();
+  comm.barrier();
+  {
+    const ModelFile copy(folder / "copy.h5");
+    for (const auto& [name, expected] : values) {
+      std::vector<float> found(expected.size());
+      copy.read_rows(name, 0, copy.graph().tensor_shape(name).front(), found.data());
+      EXPECT_EQ(found, expected) << name;
+    }
+  }
+  comm.barrier();
 }
 
 TEST(QuantizedFile, ShardsOfAllRanksMakeOneModel) {

@@ -52,8 +52,8 @@ class TensorFile {
 /// big-endian or in Fortran order where .npy says so, a name where .npy has none.
 [[nodiscard]] std::unique_ptr<TensorFile> open_tensor(const TensorLocation& location);
 
-/// A weight matrix, neurons × inputs, as a source of rows. The file is opened for the first row and closed after the
-/// last, so that many sources do not hold many files open.
+/// A weight matrix, neurons × inputs, as a source of rows. The file is opened for the first row that is asked for and
+/// closed by release(), so that many sources do not hold many files open.
 /// @param is_transposed  the file holds inputs × neurons: it is read by strips of columns
 /// @param strip_bytes    memory for such a strip, at least one column
 /// Rows throw Error (input) naming file and index of a value that is not finite.

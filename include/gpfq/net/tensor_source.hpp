@@ -20,6 +20,9 @@ struct TensorSource {
   /// Writes rows first .. first+count−1 (row-major, rest of the shape contiguous) to `out`.
   /// A one-dimensional tensor has rows of one element.
   std::function<void(Index first, Index count, float* out)> read_rows;
+  /// Gives back what reading holds (a file, memory) until rows are asked for again; may be empty. For whoever has read
+  /// what it needs of one source of many.
+  std::function<void()> release = {};
 };
 
 /// A network read from a file: its graph and a source for each of graph.tensors.
@@ -32,7 +35,7 @@ struct Model {
 /// A source over values that it owns, row-major.
 [[nodiscard]] TensorSource make_source(Shape shape, std::vector<float> values);
 
-/// The whole tensor; for small parameters (bias, normalization) and tests.
+/// The whole tensor, its source released; for small parameters (bias, normalization) and tests.
 [[nodiscard]] std::vector<float> read_all(const TensorSource& source);
 
 }  // namespace gpfq::net
