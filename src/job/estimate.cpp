@@ -12,6 +12,7 @@
 #include "gpfq/quant/tile_path.hpp"
 #include "job/form_choice.hpp"
 #include "job/grid.hpp"
+#include "job/layer_list.hpp"
 #include "job/radius_rule.hpp"
 #include "job/scale.hpp"
 #include "job/tile_states.hpp"
@@ -87,9 +88,14 @@ class Estimator {
     const double into_new = 1 / (1 / rates.read_bytes_per_second + 1 / rates.memory_bytes_per_second);
     read_rate_ = std::min(into_new / crowding_, node_share);
     write_rate_ = rates.write_bytes_per_second;
+    root_read_rate_ = into_new;
+    root_write_rate_ = write_rate_;
     if (nodes_ > 1) {  // files that all of them see
       const double to_node = giga * std::min(rates.cluster.node_files_gb, rates.cluster.files_gb / nodes_);
       read_rate_ = std::min(read_rate_, to_node / per_node_);
+      const double to_root = giga * std::min(rates.cluster.node_files_gb, rates.cluster.files_gb);
+      root_read_rate_ = std::min(root_read_rate_, to_root);
+      root_write_rate_ = std::min(write_rate_, to_root);
       write_rate_ = std::min(write_rate_, to_node);
     }
     std::vector<bool> quantized(graph.nodes.size(), false);
@@ -146,10 +152,13 @@ class Estimator {
   /// Root reads all codes in order for the job's digest; alone, it also compares them tile by tile.
   [[nodiscard]] double digest_seconds(const LayerPlan& layer) const {
     const double codes = real(layer.neurons * layer.inputs);
-    return (ranks_ > 1 ? 1 : 2) * codes * (crowding_ / rates_.digest_bytes_per_second + 1 / read_rate_) + 2 * call_seconds;
+    return (ranks_ > 1 ? 1 : 2) * codes * (crowding_ / rates_.digest_bytes_per_second + 1 / root_read_rate_) + 2 * call_seconds;
   }
 
-  [[nodiscard]] double write_seconds(Index bytes) const { return real(bytes) / write_rate_; }
+  /// Writing by one rank of each node, all at the same time.
+  [[nodiscard]] double write_seconds(Index bytes) const { return real(bytes) / write_rate_ / nodes_; }
+  /// Writing by root, while the others wait.
+  [[nodiscard]] double root_write_seconds(Index bytes) const { return real(bytes) / root_write_rate_; }
 
  private:
   [[nodiscard]] double product_seconds(double flops, double share) const {
@@ -211,8 +220,10 @@ class Estimator {
   int per_node_;
   double crowding_ = 1;
   double memory_rate_ = 0;
-  double read_rate_ = 0;
-  double write_rate_ = 0;
+  double read_rate_ = 0;   // of a rank, while all of them read
+  double write_rate_ = 0;  // of a node, while all of them write
+  double root_read_rate_ = 0;  // of root, while the others wait
+  double root_write_rate_ = 0;
   std::vector<bool> differs_;
 };
 
@@ -477,7 +488,7 @@ void Estimator::add_stored_cut(int first, int cut, bool keep, LayerEstimate& est
   seconds += share * real(written) *
              (2 / memory_rate_ + crowding_ / rates_.digest_bytes_per_second / threads_ +
               2 * crowding_ / scan_bytes_per_second);
-  seconds += write_seconds(written) / nodes_;  // collective: one rank of a node writes for all
+  seconds += write_seconds(written);  // collective: one rank of a node writes for all
   seconds += (first > 0 ? 2 : 1) * node_seconds(first, cut, mine);
   estimate.seconds["propagate"] += seconds;
   hold(propagation_memory(first, cut), 0, estimate);
@@ -502,7 +513,7 @@ double Placement::crowding(int threads) const {
 
 Placement place_ranks(int ranks, int nodes, int threads, int cores_per_node) {
   const Index needed = ceil_div(static_cast<Index>(ranks) * threads, cores_per_node);
-  return {ranks, nodes > 0 ? nodes : static_cast<int>(needed), cores_per_node};
+  return {ranks, nodes > 0 ? nodes : static_cast<int>(std::min<Index>(needed, ranks)), cores_per_node};
 }
 
 double LayerEstimate::total_seconds() const {
@@ -517,15 +528,20 @@ JobEstimate estimate_job(const JobPlan& plan, const net::Graph& graph, const Con
   const std::vector<const LayerPlan*> layers = plan.quantized_layers();
   JobEstimate job;
   LayerEstimate start;
-  if (graph.is_network()) start = estimator.start(layers.front()->node);
+  if (graph.is_network())
+    start = estimator.start(layers.front()->node);
+  else
+    start.rank_memory = start.peak_memory = largest_strip_bytes(config, graph);
   const Index base = own_base_memory + library_memory + (placement.ranks > 1 ? collective_write_memory : 0);
   const Index per_node = placement.ranks_per_node();
   const auto of_node = [&](Index rank_memory) { return library_memory + per_node * (rank_memory - library_memory); };
   job.peak_memory = base + start.peak_memory;
   job.node_memory = of_node(base + start.rank_memory);
-  job.start_seconds = start_seconds + start.total_seconds() + estimator.write_seconds(plan.output_bytes);
+  job.start_seconds = start_seconds + start.total_seconds() + estimator.root_write_seconds(plan.output_bytes - code_bytes(plan));
   // Read and written: by root, or by all ranks where there is no network.
-  if (extent.is_imported) job.start_seconds += 2 * estimator.write_seconds(plan.output_bytes) / (graph.is_network() ? 1 : placement.nodes);
+  if (extent.is_imported)
+    job.start_seconds += 2 * (graph.is_network() ? estimator.root_write_seconds(model_file_bytes(graph))
+                                                 : estimator.write_seconds(model_file_bytes(graph)));
   job.finish_seconds = estimator.evaluation_seconds(extent.evaluation_samples);
   for (std::size_t i = 0; i < layers.size(); ++i) {
     LayerEstimate layer;
@@ -552,7 +568,7 @@ JobEstimate estimate_job(const JobPlan& plan, const net::Graph& graph, const Con
   job.proportional_memory = job.node_memory / per_node;
   job.smallest_memory = plan.smallest_memory();
   job.checkpoint_bytes = checkpoint_bytes(plan, config, placement.ranks);
-  job.disk_bytes = plan.store_bytes + plan.output_bytes * (extent.is_imported ? 2 : 1) + job.checkpoint_bytes;
+  job.disk_bytes = plan.store_bytes + plan.output_bytes + (extent.is_imported ? model_file_bytes(graph) : 0) + job.checkpoint_bytes;
   return job;
 }
 

@@ -19,6 +19,7 @@ namespace {
 // What a job's limits have over its estimate.
 constexpr double time_margin = 2;
 constexpr double least_minutes = 10;
+constexpr double most_minutes = 365.0 * 24 * 60;
 constexpr double memory_margin = 1.25;
 constexpr Index mebibyte = Index{1} << 20;
 // What launch/lib/slurm.sh gives to ranks of a node's memory, in whole mebibytes each.
@@ -35,6 +36,8 @@ Index memory_to_ask_for(const JobEstimate& estimate, const Placement& placement)
 
 /// "0:01:02", or "12.3 ms" where it is short.
 std::string format_seconds(double seconds) {
+  constexpr double longest = 1e12;
+  if (!(seconds < longest)) return fmt::format("{:.3g} s", seconds);
   if (seconds < 100) return seconds < 0.1 ? fmt::format("{:.1f} ms", seconds * 1e3) : fmt::format("{:.2f} s", seconds);
   const auto whole = static_cast<Index>(std::lround(seconds));
   return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
@@ -43,7 +46,7 @@ std::string format_seconds(double seconds) {
 }  // namespace
 
 std::string sbatch_line(const JobEstimate& estimate, const Placement& placement, int threads) {
-  const double minutes = std::max(least_minutes, std::ceil(estimate.seconds * time_margin / 60));
+  const double minutes = std::clamp(std::ceil(estimate.seconds * time_margin / 60), least_minutes, most_minutes);
   const auto whole = static_cast<Index>(minutes);
   return fmt::format(
       "sbatch --nodes={} --ntasks={} --ntasks-per-node={} --cpus-per-task={} --mem={}M --time={}:{:02}:00",

@@ -275,6 +275,14 @@ JobPlan propagation_numbers(const net::Graph& graph) {
   return plan;
 }
 
+/// A model file in which codes stand in place of the weights, with radius, step and shift of each neuron.
+Index result_bytes(const net::Graph& graph, const JobPlan& plan) {
+  constexpr Index alphabet_bytes = 3 * float_bytes;
+  Index bytes = model_file_bytes(graph) - code_bytes(plan) * (float_bytes - 1);
+  for (const LayerPlan* layer : plan.quantized_layers()) bytes += layer->neurons * alphabet_bytes;
+  return bytes;
+}
+
 }  // namespace
 
 quant::GramExtent LayerPlan::gram_extent() const {
@@ -429,6 +437,12 @@ Index model_file_bytes(const net::Graph& graph) {
   return bytes;
 }
 
+Index code_bytes(const JobPlan& plan) {
+  Index bytes = 0;
+  for (const LayerPlan* layer : plan.quantized_layers()) bytes += layer->neurons * layer->inputs;
+  return bytes;
+}
+
 JobPlan make_plan(const net::Graph& graph, const Config& config, Index samples) {
   check_rules(graph, config);
   JobPlan plan = propagation_numbers(graph);
@@ -454,7 +468,7 @@ JobPlan make_plan(const net::Graph& graph, const Config& config, Index samples) 
     plan.store_bytes = std::max(plan.store_bytes, 2 * (before + bytes));
     before = bytes;
   }
-  for (const auto& [name, shape] : graph.tensors) plan.output_bytes += element_count(shape) * float_bytes;
+  plan.output_bytes = result_bytes(graph, plan);
   check_memory(plan, config);
   return plan;
 }
@@ -480,7 +494,6 @@ JobPlan make_layers_plan(const net::Graph& graph, const Config& config, const st
     const int node = 2 * static_cast<int>(i) + 1;
     plan.layers.push_back(shape_layer(graph, node, i, config, inputs[i].samples, inputs[i].shared));
     plan_layers(graph, config, {&plan.layers.back(), 1});
-    plan.output_bytes += element_count(graph.tensor_shape(plan.layers.back().tensor)) * float_bytes;
     if (!plan.layers.back().quantized) continue;
     const JobPlan alone = plan_alone(graph, plan.layers.back());
     plan.samples = std::max(plan.samples, alone.samples);
@@ -494,6 +507,7 @@ JobPlan make_layers_plan(const net::Graph& graph, const Config& config, const st
   }
   if (plan.quantized_layers().empty())
     throw_input("there is nothing to quantize: the config skips all of its {} layers", plan.layers.size());
+  plan.output_bytes = result_bytes(graph, plan);
   check_memory(plan, config);
   return plan;
 }

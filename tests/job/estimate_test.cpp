@@ -47,6 +47,7 @@ TEST(Placement, TakesACorePerThread) {
   EXPECT_EQ(place_ranks(64, 0, 1, 64).nodes, 1);
   EXPECT_EQ(place_ranks(65, 0, 1, 64).nodes, 2);
   EXPECT_EQ(place_ranks(64, 0, 2, 64).nodes, 2);
+  EXPECT_EQ(place_ranks(2, 0, 4096, 64).nodes, 2);  // no node without a rank
   EXPECT_EQ(place_ranks(65, 0, 1, 64).ranks_per_node(), 33);
   EXPECT_EQ(place_ranks(4, 1, 1, 2).nodes, 1);
   EXPECT_DOUBLE_EQ(place_ranks(4, 1, 1, 2).crowding(1), 2);
@@ -55,6 +56,14 @@ TEST(Placement, TakesACorePerThread) {
 }
 
 Json with_form(const char* form) { return {{"quantization", {{"form", form}}}}; }
+
+// What root does alone, the others waiting, takes as long on any number of nodes, though each rank's share of the file
+// system gets smaller.
+TEST(Estimate, RootAloneHasTheFileSystemForItself) {
+  const Job job({2048, 4096, 4096}, 100);
+  EXPECT_DOUBLE_EQ(job.on(4096, 64).finish_seconds, job.on(128, 2).finish_seconds);
+  EXPECT_LT(job.on(4096, 64).finish_seconds, 2 * job.on(2, 1).finish_seconds);
+}
 
 TEST(Estimate, BytesOfDenseLayers) {
   // One rank. Layer 1 (X = Xq): read once for G and C, once to propagate; writes fc1's outputs, which differ, in both

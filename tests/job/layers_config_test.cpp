@@ -77,6 +77,7 @@ TEST(LayersConfig, MistakesNameTheEntryAndTheKey) {
   EXPECT_TRUE(mentions(second({{"name", nullptr}}), "'layers[1].name' is missing"));
   EXPECT_TRUE(mentions(second({{"name", "fc1"}}), "'layers[1].name' is \"fc1\", which another layer has"));
   EXPECT_TRUE(mentions(second({{"name", "a/b"}}), "without '/'"));
+  EXPECT_TRUE(mentions(second({{"name", "a\nb"}}), "control characters"));
   EXPECT_TRUE(mentions(second({{"weight", nullptr}}), "'layers[1].weight.file' is missing"));
   EXPECT_TRUE(mentions(second({{"inputs", {{"file", nullptr}}}}), "'layers[1].inputs.file' is missing"));
   EXPECT_TRUE(
@@ -125,7 +126,9 @@ TEST(LayersPlan, EveryLayerIsPlannedByItself) {
   EXPECT_EQ(plan.layers[1].node, 3);
   EXPECT_EQ(plan.layers[1].path.samples, 64);
   EXPECT_FALSE(plan.layers[1].path.shared);
-  EXPECT_EQ(plan.output_bytes, 4 * (300 * 40 + 20 * 500));
+  EXPECT_EQ(code_bytes(plan), 300 * 40 + 20 * 500);
+  EXPECT_GE(plan.output_bytes, code_bytes(plan) + 12 * (40 + 500));
+  EXPECT_LT(plan.output_bytes, code_bytes(plan) + 12 * (40 + 500) + 65536);  // with HDF5's tables
   EXPECT_GE(plan.store_bytes, 4 * 300 * 1000);
   EXPECT_LT(plan.store_bytes, 4 * 300 * 1000 + 65536);  // with HDF5's tables  // one layer's at a time
   for (std::size_t i = 0; i < 2; ++i) {

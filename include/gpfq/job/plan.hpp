@@ -112,7 +112,7 @@ struct JobPlan {
   Index propagation_bytes = 0;   ///< smallest memory of a rank for propagation: one unit in both networks
   Index store_bytes = 0;         ///< most that activations take on disk at a time
   Index model_copy_bytes = 0;    ///< of the float model in scratch; 0 where the given file serves
-  Index output_bytes = 0;        ///< of quantized.h5 (and of an imported model)
+  Index output_bytes = 0;        ///< of quantized.h5: a byte per code; what is not quantized as floats
 
   /// Smallest memory_per_rank that the job runs in, and what asks for it.
   [[nodiscard]] Index smallest_memory(std::string* reason = nullptr) const;
@@ -130,6 +130,9 @@ struct JobPlan {
 /// @throws Error (input): nothing to quantize, a rule that matches no layer, memory_per_rank too small (naming the
 /// smallest that does, and what would need less).
 [[nodiscard]] JobPlan make_plan(const net::Graph& graph, const Config& config, Index samples);
+
+/// Of all codes, a byte each.
+[[nodiscard]] Index code_bytes(const JobPlan& plan);
 
 /// What the float model takes in a file of its own, at most: tensors, the graph's text, HDF5's tables.
 [[nodiscard]] Index model_file_bytes(const net::Graph& graph);
