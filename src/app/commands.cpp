@@ -119,9 +119,9 @@ void add_commands(CLI::App& app, Request& request) {
   bench->add_option("--samples", request.bench.shape.samples, "m")->check(positive)->capture_default_str();
   bench->add_flag("--shared", request.bench.shape.shared, "both networks have the same inputs");
   bench->add_option("--block", request.bench.shape.block, "inputs per block; 0 chooses")
-      ->check(CLI::Range(Index{0}, Index{1} << 50));
+      ->check(CLI::Range(Index{0}, job::widest_block));
   bench->add_option("--levels", request.bench.levels, "levels of the alphabet")->check(CLI::Range(2, 256));
-  bench->add_option("--threads", request.bench.threads, "threads per rank")->check(CLI::Range(1, 4096));
+  bench->add_option("--threads", request.bench.threads, "threads per rank")->check(CLI::Range(Index{1}, job::most_threads));
   bench->add_option("--repeat", request.bench.repeat, "runs: their median and spread are told")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();

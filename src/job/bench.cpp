@@ -13,6 +13,7 @@
 #include "gpfq/base/parallel.hpp"
 #include "gpfq/base/random.hpp"
 #include "gpfq/base/system.hpp"
+#include "gpfq/base/text.hpp"
 #include "gpfq/quant/tile.hpp"
 #include "gpfq/job/job.hpp"
 #include "job/blas.hpp"
@@ -55,9 +56,26 @@ void write_npy(const std::filesystem::path& path, Index rows, Index columns, con
   for (Index i = 0; i < rows; ++i) {
     for (Index j = 0; j < columns; ++j) row[static_cast<std::size_t>(j)] = value(i * columns + j);
     file.write(reinterpret_cast<const char*>(row.data()), static_cast<std::streamsize>(row.size() * sizeof(float)));
+    if (!file) break;
   }
   file.close();
-  if (!file) throw_input("bench: cannot write {}", path.string());
+  if (!file) throw_output("bench: cannot write {}", path.string());
+}
+
+/// Files of the layer, their copy in scratch, the result: refused before any of it is written.
+void check_extents(const BenchOptions& options) {
+  static_cast<void>(parse_bytes(options.memory_per_rank, "bench: --memory-per-rank: "));
+  std::error_code code;
+  const std::filesystem::space_info space = std::filesystem::space(options.folder, code);
+  if (code) throw_input("bench: --folder: {}: {}", options.folder.string(), code.message());
+  const ScaleShape& shape = options.shape;
+  const double inputs = static_cast<double>(shape.inputs);
+  const double values = inputs * static_cast<double>(shape.neurons) + (shape.shared ? 1 : 2) * inputs * static_cast<double>(shape.samples);
+  const double bytes = 2 * sizeof(float) * values;
+  if (bytes > static_cast<double>(space.available))
+    throw_input("bench: --inputs {} --neurons {} --samples {} need {:.4g} GiB in {}, where {} are free", shape.inputs,
+                shape.neurons, shape.samples, bytes * 0x1p-30, std::filesystem::absolute(options.folder).string(),
+                format_bytes(static_cast<Index>(space.available)));
 }
 
 /// Activations like a trained network's: rectified, those of the quantized network a little off.
@@ -175,6 +193,7 @@ std::string bench(const mpi::Communicator& comm, const BenchOptions& options) {
   std::string path;
   comm.agree([&] {
     if (!comm.is_root()) return;
+    check_extents(options);
     folder.path = std::filesystem::absolute(options.folder) / fmt::format("gpfq_bench_{}", getpid());
     std::error_code code;
     std::filesystem::create_directories(folder.path, code);

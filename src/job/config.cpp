@@ -142,7 +142,7 @@ LayerSettings parse_settings(const Json& settings, LayerSettings result, const s
   result.radius = parse_radius(settings, result.radius, prefix);
   result.form = choose<FormChoice>(
       settings, "form",
-      {{"auto", FormChoice::automatic}, {"residual", FormChoice::residual}, {"gram", FormChoice::gram}}, result.form);
+      {{"auto", FormChoice::automatic}, {"residual", FormChoice::residual}, {"gram", FormChoice::gram}}, result.form, prefix);
   if (!lookup(settings, "refine.sweeps").is_null())
     result.given_sweeps = static_cast<int>(count_at(settings, "refine.sweeps", 0, 0, 1000, prefix));
   result.orders_by_activation =
@@ -344,7 +344,7 @@ Config parse_config(const std::string& text, const std::filesystem::path& folder
     if (const Json bias = lookup(root, "quantization.bias_correction"); !config.has_network() && bias == true)
       throw_input("config: 'quantization.bias_correction' is true with layers without a network, expected false or none: "
                   "there is no bias to correct");
-    config.block = count_at(root, "quantization.block", 0, 0, 4096);
+    config.block = count_at(root, "quantization.block", 0, 0, widest_block);
     config.grid = parse_grid(root);
     config.channelwise = choose<bool>(root, "quantization.conv", {{"filters", false}, {"channelwise", true}}, false);
     config.patch_fraction = value_or(root, "quantization.patch_fraction", 1.0);
@@ -354,12 +354,13 @@ Config parse_config(const std::string& text, const std::filesystem::path& folder
     config.fold_batch_norm = value_or(root, "quantization.fold_batchnorm", true);
     const Json memory = lookup(root, "memory_per_rank");
     config.memory_per_rank = memory.is_null() ? parse_bytes("4GiB")
-                                              : parse_bytes(memory.is_string() ? memory.get<std::string>() : memory.dump());
+                                              : parse_bytes(memory.is_string() ? memory.get<std::string>() : memory.dump(),
+                                                            "config: 'memory_per_rank': ");
     config.stream.ranks_per_node = static_cast<int>(count_at(root, "stream.ranks_per_node", 0, 0, 1 << 20));
     config.stream.exchange = value_or(root, "stream.exchange", true);
     config.checkpoint_seconds = value_or(root, "checkpoint_seconds", 600.0);
     expect(config.checkpoint_seconds >= 0, "checkpoint_seconds", lookup(root, "checkpoint_seconds"), "0 or more");
-    config.threads = static_cast<int>(count_at(root, "threads", 0, 0, 4096));
+    config.threads = static_cast<int>(count_at(root, "threads", 0, 0, most_threads));
     config.output = folder / value_or<std::string>(root, "output", "run");
     config.scratch = lookup(root, "scratch").is_null() ? config.output / "scratch"
                                                        : folder / value_or<std::string>(root, "scratch", "");

@@ -2,6 +2,8 @@
 // Entries are checked against the table as "layers[].key"; messages then name the entry by its number.
 #include "job/config_layers.hpp"
 
+#include <algorithm>
+#include <cctype>
 #include <set>
 
 namespace gpfq::job {
@@ -25,7 +27,9 @@ LayerSource parse_layer(const Json& entry, const std::filesystem::path& folder) 
   LayerSource layer;
   layer.name = required_string(entry, "name", prefix);
   const bool is_storable = layer.name.find('/') == std::string::npos && layer.name != "." && layer.name != "..";
-  expect(is_storable, prefix + "name", entry.at("name"), "a name without '/', other than . and ..");
+  const bool is_shown = std::none_of(layer.name.begin(), layer.name.end(), [](unsigned char c) { return std::iscntrl(c); });
+  expect(is_storable && is_shown, prefix + "name", entry.at("name"),
+         "a name without '/' and control characters, other than . and ..");
   layer.weight = parse_location(entry, "weight", folder);
   layer.is_transposed = choose<bool>(entry, "weight.layout", {{"out_in", false}, {"in_out", true}}, false, prefix);
   layer.inputs = parse_location(entry, "inputs", folder);

@@ -42,7 +42,7 @@ int asked_threads() {
   int threads = 0;
   const char* asked = std::getenv("OMP_NUM_THREADS");
   if (asked != nullptr) std::from_chars(asked, asked + std::strlen(asked), threads);
-  return std::max(0, threads);
+  return std::clamp(threads, 0, static_cast<int>(most_threads));
 }
 
 /// OMP_NUM_THREADS, else this rank's share of the processors that it may run on.

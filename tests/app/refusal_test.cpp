@@ -85,6 +85,18 @@ const std::vector<Mistake>& mistakes() {
        [](const SmallJob& job) { test::write_text(job / "job.json", "{\"model\": "); },
        quantize(),
        {"job.json"}},
+      {"BenchLargerThanTheDisk",
+       nothing,
+       [](const SmallJob& job) {
+         return Arguments{"bench", "--folder", job.path().string(), "--neurons", "9223372036854775807"};
+       },
+       {"--neurons 9223372036854775807", "are free"}},
+      {"BenchFolderThatIsMissing",
+       nothing,
+       [](const SmallJob& job) {
+         return Arguments{"bench", "--folder", (job / "none").string()};
+       },
+       {"--folder", "none"}},
       {"NoSuchModel", nothing, quantize_set("model=none.h5"), {"none.h5"}},
       {"ModelIsText", nothing, quantize_set("model=job.json"), {"job.json"}},
       {"ModelIsData", nothing, quantize_set("model=data.h5"), {"data.h5"}},

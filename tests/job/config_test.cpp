@@ -300,7 +300,8 @@ TEST(ConfigErrors, WrongTypesAndRanges) {
   expect({{"threads", "two"}}, "threads", "\"two\"");
   expect({{"memory_per_rank", true}}, "memory_per_rank", "true");
   expect({{"output", 7}}, "output", "7");
-  EXPECT_TRUE(mentions(refusal(minimal({{"memory_per_rank", "much"}})), "much"));
+  EXPECT_TRUE(mentions(refusal(minimal({{"memory_per_rank", "much"}})), "'memory_per_rank': 'much' is not a size"));
+  expect({{"quantization", {{"form", "foo"}}}}, "quantization.form", "\"foo\"");
   EXPECT_TRUE(mentions(refusal(minimal({{"memory_per_rank", "-1GiB"}})), "-1GiB"));
 }
 

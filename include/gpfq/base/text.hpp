@@ -16,8 +16,10 @@ namespace gpfq {
 /// The text, or its beginning and "..." where it is longer: for messages that quote files.
 [[nodiscard]] std::string excerpt(std::string_view text, std::size_t most_bytes = 120);
 
-/// "4GiB", "512 MiB", "1.5GB", "1048576" in bytes. @throws Error (input) quoting the text.
-[[nodiscard]] Index parse_bytes(const std::string& text);
+/// "4GiB", "512 MiB", "1.5GB", "1048576" in bytes.
+/// @param prefix  of the message: what the text is
+/// @throws Error (input) quoting the text.
+[[nodiscard]] Index parse_bytes(const std::string& text, const std::string& prefix = "");
 
 /// "4.0 GiB".
 [[nodiscard]] std::string format_bytes(Index bytes);

@@ -116,6 +116,10 @@ struct StreamSettings {
   bool exchange = true;    ///< nodes read a share of a block each and exchange them; else each reads everything
 };
 
+/// Most threads of a rank, and inputs of a block.
+inline constexpr Index most_threads = 4096;
+inline constexpr Index widest_block = 4096;
+
 /// A whole config, checked but for what only the files can tell.
 struct Config {
   std::filesystem::path model;
