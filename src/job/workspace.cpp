@@ -57,14 +57,17 @@ void make_folder(const std::filesystem::path& folder, std::vector<std::filesyste
 }
 
 /// Disk that a folder's files take; what is reserved but not yet written does not count.
-Index taken_by(const std::filesystem::path& folder) {
+Index taken_by_file(const std::filesystem::path& file) {
   constexpr Index block_bytes = 512;
+  struct stat status {};
+  return ::stat(file.c_str(), &status) == 0 && S_ISREG(status.st_mode) ? status.st_blocks * block_bytes : 0;
+}
+
+Index taken_by(const std::filesystem::path& folder) {
   Index bytes = 0;
   std::error_code code;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder, code)) {
-    struct stat status {};
-    if (::stat(entry.path().c_str(), &status) == 0 && S_ISREG(status.st_mode)) bytes += status.st_blocks * block_bytes;
-  }
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder, code))
+    bytes += taken_by_file(entry.path());
   return bytes;
 }
 
@@ -119,7 +122,12 @@ void Workspace::make_scratch(const std::filesystem::path& scratch, Index output_
   scratch_ = normal(scratch_of(scratch, output_));
   make_folder(normal(scratch), made_);
   make_folder(scratch_, made_);
-  const Index of_result = std::max<Index>(0, output_bytes - taken_by(output_));  // by an earlier run
+  // What this run goes on with is there already; what it replaces stays beside it until the end.
+  std::error_code code;
+  std::filesystem::path result = output_ / "quantized.h5.partial";
+  if (found_checkpoint_ && !std::filesystem::exists(result, code)) result = output_ / "quantized.h5";
+  const Index taken = found_checkpoint_ ? taken_by_file(result) + taken_by(checkpoint_folder(output_)) : 0;
+  const Index of_result = std::max<Index>(0, output_bytes - taken);
   const Index of_scratch = std::max<Index>(0, scratch_bytes - taken_by(scratch_));
   if (on_same_disk(output_, scratch_)) {
     check_space(output_, of_result + of_scratch, "the result, its checkpoints and scratch together need");
