@@ -152,7 +152,8 @@ class Estimator {
   /// Root reads all codes in order for the job's digest; alone, it also compares them tile by tile.
   [[nodiscard]] double digest_seconds(const LayerPlan& layer) const {
     const double codes = real(layer.neurons * layer.inputs);
-    return (ranks_ > 1 ? 1 : 2) * codes * (crowding_ / rates_.digest_bytes_per_second + 1 / root_read_rate_) + 2 * call_seconds;
+    const double per_code = crowding_ / rates_.digest_bytes_per_second + 1 / root_read_rate_;
+    return (ranks_ > 1 ? 1 : 2) * codes * per_code + 2 * call_seconds;
   }
 
   /// Writing by one rank of each node, all at the same time.
@@ -220,8 +221,8 @@ class Estimator {
   int per_node_;
   double crowding_ = 1;
   double memory_rate_ = 0;
-  double read_rate_ = 0;   // of a rank, while all of them read
-  double write_rate_ = 0;  // of a node, while all of them write
+  double read_rate_ = 0;       // of a rank, while all of them read
+  double write_rate_ = 0;      // of a node, while all of them write
   double root_read_rate_ = 0;  // of root, while the others wait
   double root_write_rate_ = 0;
   std::vector<bool> differs_;
@@ -423,7 +424,7 @@ void Estimator::add_weights_and_codes(const LayerPlan& layer, Index tiles, Layer
   const double weights = real(std::min(tiles * layer.tile_width, layer.neurons * layer.problems) * layer.path.inputs);
   const double calls = real(tiles) * call_seconds;
   estimate.seconds["read"] += weights * float_bytes / read_rate_ + calls;
-  estimate.seconds["write"] += weights * (1 / write_rate_ + crowding_ / rates_.digest_bytes_per_second) + calls;
+  estimate.seconds["write"] += weights * (per_node_ / write_rate_ + crowding_ / rates_.digest_bytes_per_second) + calls;
 }
 
 /// One network through nodes first .. last−1.
@@ -531,13 +532,14 @@ JobEstimate estimate_job(const JobPlan& plan, const net::Graph& graph, const Con
   if (graph.is_network())
     start = estimator.start(layers.front()->node);
   else
-    start.rank_memory = start.peak_memory = largest_strip_bytes(config, graph);
+    start.rank_memory = start.peak_memory = copying_bytes(config, graph, placement.ranks);
   const Index base = own_base_memory + library_memory + (placement.ranks > 1 ? collective_write_memory : 0);
   const Index per_node = placement.ranks_per_node();
   const auto of_node = [&](Index rank_memory) { return library_memory + per_node * (rank_memory - library_memory); };
   job.peak_memory = base + start.peak_memory;
   job.node_memory = of_node(base + start.rank_memory);
-  job.start_seconds = start_seconds + start.total_seconds() + estimator.root_write_seconds(plan.output_bytes - code_bytes(plan));
+  job.start_seconds =
+      start_seconds + start.total_seconds() + estimator.root_write_seconds(plan.output_bytes - code_bytes(plan));
   // Read and written: by root, or by all ranks where there is no network.
   if (extent.is_imported)
     job.start_seconds += 2 * (graph.is_network() ? estimator.root_write_seconds(model_file_bytes(graph))
@@ -568,7 +570,8 @@ JobEstimate estimate_job(const JobPlan& plan, const net::Graph& graph, const Con
   job.proportional_memory = job.node_memory / per_node;
   job.smallest_memory = plan.smallest_memory();
   job.checkpoint_bytes = checkpoint_bytes(plan, config, placement.ranks);
-  job.disk_bytes = plan.store_bytes + plan.output_bytes + (extent.is_imported ? model_file_bytes(graph) : 0) + job.checkpoint_bytes;
+  const Index copy_bytes = extent.is_imported ? model_file_bytes(graph) : 0;
+  job.disk_bytes = plan.store_bytes + plan.output_bytes + copy_bytes + job.checkpoint_bytes;
   return job;
 }
 

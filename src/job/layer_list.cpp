@@ -9,12 +9,13 @@
 #include <set>
 
 #include "gpfq/base/error.hpp"
+#include "gpfq/store/model_copy.hpp"
 #include "job/units.hpp"
 
 namespace gpfq::job {
 namespace {
 
-// Most memory for a strip of columns of weights that lie transposed: each of the file's rows then gives it a page or more.
+// Most memory for a strip of columns of weights that lie transposed: each of the file's rows gives it a page or more.
 constexpr Index most_strip_bytes = Index{256} << 20;
 
 Index strip_bytes(const Config& config) { return std::min(most_strip_bytes, config.memory_per_rank / 2); }
@@ -98,15 +99,17 @@ void add_layer(const LayerSource& source, const std::string& input_name, net::Te
 
 }  // namespace
 
-Index largest_strip_bytes(const Config& config, const net::Graph& graph) {
-  Index largest = 0;
-  for (const LayerSource& source : config.layers)
-    if (source.is_transposed) {
-      const Shape& shape = graph.tensor_shape(weight_of(source));
-      const Index column_bytes = shape[1] * float_bytes;
-      largest = std::max(largest, std::clamp(strip_bytes(config) / column_bytes, Index{1}, shape[0]) * column_bytes);
-    }
-  return largest;
+Index copying_bytes(const Config& config, const net::Graph& graph, int ranks) {
+  Index most = 0;
+  for (const LayerSource& source : config.layers) {
+    const Shape& shape = graph.tensor_shape(weight_of(source));
+    const Index row_bytes = shape[1] * float_bytes;
+    const auto rows_in = [&](Index bytes, Index rows) { return std::clamp(bytes / row_bytes, Index{1}, rows); };
+    const Index slab = rows_in(store::copy_slab_bytes, ceil_div(shape[0], Index{ranks}));
+    const Index strip = source.is_transposed ? rows_in(strip_bytes(config), shape[0]) : 0;
+    most = std::max(most, (slab + strip) * row_bytes);
+  }
+  return most;
 }
 
 LayerList read_layer_list(const Config& config) {

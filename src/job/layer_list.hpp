@@ -22,9 +22,9 @@ struct LayerList {
 /// inputs and inputs of the quantized network, or the samples asked for, do not fit.
 [[nodiscard]] LayerList read_layer_list(const Config& config);
 
-/// Memory of the largest strip of columns while weights are copied that lie as inputs × neurons.
+/// Most memory of a rank while weights are copied: rows on their way, and a strip of those that lie as inputs × neurons.
 /// @param graph  read_layer_list()'s, of the same config
-[[nodiscard]] Index largest_strip_bytes(const Config& config, const net::Graph& graph);
+[[nodiscard]] Index copying_bytes(const Config& config, const net::Graph& graph, int ranks);
 
 /// The activations of one layer's inputs, open for reading.
 class LayerSamples {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <regex>
+#include <set>
 #include <span>
 
 #include "gpfq/base/error.hpp"
@@ -278,8 +279,10 @@ JobPlan propagation_numbers(const net::Graph& graph) {
 /// A model file in which codes stand in place of the weights, with radius, step and shift of each neuron.
 Index result_bytes(const net::Graph& graph, const JobPlan& plan) {
   constexpr Index alphabet_bytes = 3 * float_bytes;
+  constexpr Index quantized_layer_datasets = 4;  // codes, radius, step, shift
   Index bytes = model_file_bytes(graph) - code_bytes(plan) * (float_bytes - 1);
-  for (const LayerPlan* layer : plan.quantized_layers()) bytes += layer->neurons * alphabet_bytes;
+  for (const LayerPlan* layer : plan.quantized_layers())
+    bytes += layer->neurons * alphabet_bytes + quantized_layer_datasets * dataset_overhead_bytes;
   return bytes;
 }
 
@@ -439,7 +442,9 @@ Index model_file_bytes(const net::Graph& graph) {
 
 Index code_bytes(const JobPlan& plan) {
   Index bytes = 0;
-  for (const LayerPlan* layer : plan.quantized_layers()) bytes += layer->neurons * layer->inputs;
+  std::set<std::string> counted;  // layers may have a weight in common
+  for (const LayerPlan* layer : plan.quantized_layers())
+    if (counted.insert(layer->tensor).second) bytes += layer->neurons * layer->inputs;
   return bytes;
 }
 

@@ -10,12 +10,11 @@
 #include "gpfq/base/durable.hpp"
 #include "gpfq/base/error.hpp"
 #include "gpfq/quant/alphabet.hpp"
+#include "gpfq/store/model_copy.hpp"
 #include "store/dataset.hpp"
 
 namespace gpfq::store {
 namespace {
-
-constexpr Index copy_bytes = Index{16} << 20;
 
 QuantizedLayer read_layer(hid_t file, const std::string& name, const net::Graph& graph, const std::string& where) {
   const std::string group_name = "layers/" + name;
@@ -57,7 +56,7 @@ void copy_rows(hid_t dataset, const std::string& name, const net::TensorSource& 
                const std::string& where, hid_t transfer) {
   if (rows.empty()) return;
   const Index row_size = source.shape.empty() ? 1 : element_count(source.shape) / source.shape.front();
-  const Index slab_rows = std::clamp<Index>(copy_bytes / std::max<Index>(1, row_size * 4), 1, rows.size());
+  const Index slab_rows = std::clamp<Index>(copy_slab_bytes / std::max<Index>(1, row_size * 4), 1, rows.size());
   std::vector<float> slab(static_cast<std::size_t>(slab_rows * row_size));
   for (Index first = rows.begin; first < rows.end; first += slab_rows) {
     const Index count = std::min(slab_rows, rows.end - first);
