@@ -121,12 +121,13 @@ void add_commands(CLI::App& app, Request& request) {
   bench->add_option("--block", request.bench.shape.block, "inputs per block; 0 chooses")
       ->check(CLI::Range(Index{0}, job::widest_block));
   bench->add_option("--levels", request.bench.levels, "levels of the alphabet")->check(CLI::Range(2, 256));
-  bench->add_option("--threads", request.bench.threads, "threads per rank")->check(CLI::Range(Index{1}, job::most_threads));
+  bench->add_option("--threads", request.bench.threads, "threads per rank")
+      ->check(CLI::Range(Index{1}, job::most_threads));
   bench->add_option("--repeat", request.bench.repeat, "runs: their median and spread are told")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   bench->add_option("--memory-per-rank", request.bench.memory_per_rank, "as in a config")->capture_default_str();
-  bench->add_option("--folder", request.bench.folder, "where its files lie while it runs");
+  bench->add_option("--folder", request.bench.folder, "an existing folder, for its files while it runs");
   bench->callback(chosen(Command::bench));
 
   CLI::App* quantize = app.add_subcommand("quantize", "quantize a network: mpirun -n P gpfq quantize CONFIG");

@@ -82,7 +82,8 @@ Index parse_bytes(const std::string& text, const std::string& prefix) {
       unit += static_cast<char>(std::tolower(static_cast<unsigned char>(*c)));
   const auto* found = std::find_if(units.begin(), units.end(), [&](const Unit& u) { return u.name == unit; });
   if (end == begin || found == units.end() || !(number > 0) || number * found->bytes > 4e18)
-    throw_input("{}'{}' is not a size: expected a positive number with a unit such as 512MiB or 4GiB", prefix, excerpt(text));
+    throw_input("{}'{}' is not a size: expected a positive number with a unit such as 512MiB or 4GiB", prefix,
+                excerpt(text));
   return static_cast<Index>(std::llround(number * found->bytes));
 }
 

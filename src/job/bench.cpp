@@ -70,8 +70,9 @@ void check_extents(const BenchOptions& options) {
   if (code) throw_input("bench: --folder: {}: {}", options.folder.string(), code.message());
   const ScaleShape& shape = options.shape;
   const double inputs = static_cast<double>(shape.inputs);
-  const double values = inputs * static_cast<double>(shape.neurons) + (shape.shared ? 1 : 2) * inputs * static_cast<double>(shape.samples);
-  const double bytes = 2 * sizeof(float) * values;
+  const double codes = inputs * static_cast<double>(shape.neurons);
+  const double values = codes + (shape.shared ? 1 : 2) * inputs * static_cast<double>(shape.samples);
+  const double bytes = 2 * sizeof(float) * values + codes;
   if (bytes > static_cast<double>(space.available))
     throw_input("bench: --inputs {} --neurons {} --samples {} need {:.4g} GiB in {}, where {} are free", shape.inputs,
                 shape.neurons, shape.samples, bytes * 0x1p-30, std::filesystem::absolute(options.folder).string(),

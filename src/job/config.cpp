@@ -142,7 +142,8 @@ LayerSettings parse_settings(const Json& settings, LayerSettings result, const s
   result.radius = parse_radius(settings, result.radius, prefix);
   result.form = choose<FormChoice>(
       settings, "form",
-      {{"auto", FormChoice::automatic}, {"residual", FormChoice::residual}, {"gram", FormChoice::gram}}, result.form, prefix);
+      {{"auto", FormChoice::automatic}, {"residual", FormChoice::residual}, {"gram", FormChoice::gram}}, result.form,
+      prefix);
   if (!lookup(settings, "refine.sweeps").is_null())
     result.given_sweeps = static_cast<int>(count_at(settings, "refine.sweeps", 0, 0, 1000, prefix));
   result.orders_by_activation =
@@ -353,9 +354,8 @@ Config parse_config(const std::string& text, const std::filesystem::path& folder
     config.patch_seed = static_cast<std::uint64_t>(count_at(root, "quantization.patch_seed", 0, 0, Index{1} << 62));
     config.fold_batch_norm = value_or(root, "quantization.fold_batchnorm", true);
     const Json memory = lookup(root, "memory_per_rank");
-    config.memory_per_rank = memory.is_null() ? parse_bytes("4GiB")
-                                              : parse_bytes(memory.is_string() ? memory.get<std::string>() : memory.dump(),
-                                                            "config: 'memory_per_rank': ");
+    const std::string size = memory.is_null() ? "4GiB" : memory.is_string() ? memory.get<std::string>() : memory.dump();
+    config.memory_per_rank = parse_bytes(size, "config: 'memory_per_rank': ");
     config.stream.ranks_per_node = static_cast<int>(count_at(root, "stream.ranks_per_node", 0, 0, 1 << 20));
     config.stream.exchange = value_or(root, "stream.exchange", true);
     config.checkpoint_seconds = value_or(root, "checkpoint_seconds", 600.0);

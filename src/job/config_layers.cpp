@@ -27,7 +27,8 @@ LayerSource parse_layer(const Json& entry, const std::filesystem::path& folder) 
   LayerSource layer;
   layer.name = required_string(entry, "name", prefix);
   const bool is_storable = layer.name.find('/') == std::string::npos && layer.name != "." && layer.name != "..";
-  const bool is_shown = std::none_of(layer.name.begin(), layer.name.end(), [](unsigned char c) { return std::iscntrl(c); });
+  const bool is_shown =
+      std::none_of(layer.name.begin(), layer.name.end(), [](unsigned char c) { return std::iscntrl(c) != 0; });
   expect(is_storable && is_shown, prefix + "name", entry.at("name"),
          "a name without '/' and control characters, other than . and ..");
   layer.weight = parse_location(entry, "weight", folder);

@@ -34,7 +34,8 @@ TensorSource scale_rows(TensorSource source, std::shared_ptr<const std::vector<f
             read(first, count, out);
             for (Index row = 0; row < count; ++row)
               for (Index i = 0; i < row_size; ++i) out[row * row_size + i] *= (*gain)[static_cast<std::size_t>(first + row)];
-          }};
+          },
+          std::move(source.release)};
 }
 
 void fold_into(Model& model, const Node& norm, Node& layer) {

@@ -307,6 +307,30 @@ TEST(WeightSource, NamesTheWeightThatIsNotFinite) {
   EXPECT_TRUE(mentions(read(true), "a.safetensors:w holds nan for neuron 3, input 1"));
 }
 
+TEST(WeightSource, IsOpenUntilItIsReleased) {
+  const test::TempFolder folder;
+  const std::filesystem::path file = folder / "a.npy";
+  test::write_npy(file, test::npy_header("<f4", {3, 4}), test::packed("f4", numbers(12)));
+  const auto is_open = [&] {
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+      std::error_code code;
+      if (std::filesystem::read_symlink(entry.path(), code) == std::filesystem::canonical(file)) return true;
+    }
+    return false;
+  };
+  for (const bool is_transposed : {false, true}) {
+    const net::TensorSource source = weight_source({file, "", false}, {3, 4}, is_transposed, 1 << 20);
+    std::vector<float> first(static_cast<std::size_t>(source.shape[1]));
+    source.read_rows(0, 1, first.data());
+    EXPECT_TRUE(is_open());
+    source.release();
+    EXPECT_FALSE(is_open());
+    std::vector<float> again(first.size());
+    source.read_rows(0, 1, again.data());
+    EXPECT_EQ(again, first);
+  }
+}
+
 TEST(WeightSource, AFileThatChangedIsRefused) {
   const test::TempFolder folder;
   test::write_npy(folder / "a.npy", test::npy_header("<f4", {3, 4}), test::packed("f4", numbers(12)));
