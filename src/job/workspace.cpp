@@ -56,13 +56,14 @@ void make_folder(const std::filesystem::path& folder, std::vector<std::filesyste
   made.push_back(folder);
 }
 
-/// Disk that a folder's files take; what is reserved but not yet written does not count.
+/// Disk that a file takes; what is reserved but not yet written does not count.
 Index taken_by_file(const std::filesystem::path& file) {
   constexpr Index block_bytes = 512;
   struct stat status {};
   return ::stat(file.c_str(), &status) == 0 && S_ISREG(status.st_mode) ? status.st_blocks * block_bytes : 0;
 }
 
+/// ... and all files of a folder.
 Index taken_by(const std::filesystem::path& folder) {
   Index bytes = 0;
   std::error_code code;
