@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "gpfq/quant/gram_sweeps.hpp"
+#include "gpfq/quant/output_norms.hpp"
 #include "gpfq/quant/tile_path.hpp"
 #include "path_data.hpp"
 #include "support/errors.hpp"
@@ -522,6 +523,26 @@ TEST(Thresholds, AreNotSwept) {
   quantize_by_gram(products, tile);
   GramResidual residual(products, tile);
   test::fault([&] { (void)residual.sweep(tile); });
+}
+
+// Panels of which the last is partial, inputs beyond what one product takes, neurons that do not fill the tile, an order.
+TEST(OutputNorms, AreThoseOfTheOutputsThemselves) {
+  for (const auto& [inputs, panel, whole, levels] : {std::tuple<Index, Index, bool, int>{swept_inputs, 7, false, 3},
+                                                     {swept_inputs, swept_inputs, true, 255},
+                                                     {1100, 128, false, 15},
+                                                     {1300, 32, true, 4}}) {
+    const PathData data = random_data(300, inputs, swept_neurons, levels, true, 83);
+    GramProducts products = make_products(data, panel, whole);
+    Tile tile = make_tile(data, panel);
+    const std::vector<Index> order = whole ? products.order_by_norm() : std::vector<Index>();
+    tile.set_visit({.order = order});
+    quantize_by_gram(products, tile);
+    const double difference = norms_of(data, codes_of(data, tile.codes())).sum();
+    const double reference = (data.X.cast<double>() * data.W.cast<double>()).squaredNorm();
+    const OutputNorms norms = output_norms(products, tile);
+    EXPECT_NEAR(norms.difference, difference, 1e-5 * difference) << inputs << " inputs, panels of " << panel;
+    EXPECT_NEAR(norms.reference, reference, 1e-6 * reference) << inputs << " inputs, panels of " << panel;
+  }
 }
 
 }  // namespace
