@@ -95,6 +95,7 @@ void check_report(const Check& check, const LayerPlan& layer, const net::Graph& 
     check.holds(tile.first_input % kernel == 0 && tile.inputs % kernel == 0, "finished tiles of whole kernels");
     check.length_if_any("a finished tile's bias", tile.bias.size(), layer.corrects_bias ? tile.neurons : 0);
     check.finite("a finished tile's bias", tile.bias);
+    check.holds(!(tile.difference < 0 || tile.reference < 0), "norms of a finished tile's outputs, none below 0");
     weights += tile.neurons * tile.inputs;
   }
   check.holds(find_overlap(report.tiles) == nullptr, "each finished weight once");

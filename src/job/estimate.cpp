@@ -116,7 +116,7 @@ class Estimator {
     estimate.disk_bytes = stored_bytes(layer.node) + (next != nullptr ? stored_bytes(next->node) : 0);
     if (layer.path.keeps_outputs)
       add_outputs(layer, next != nullptr, estimate);
-    else
+    else if (!layer.error_from_products)
       add_propagation(layer.node, layer.next_cut, next != nullptr, estimate);
     return estimate;
   }
@@ -365,9 +365,10 @@ void Estimator::add_gram(const LayerPlan& layer, LayerEstimate& estimate) const 
   const double residual = product_seconds(4 * inputs * inputs * width, shallow_share(b));
   const double sweep = product_seconds(2 * inputs * inputs * width, shallow_share(b)) +
                        inputs * width * kernel_seconds_per_weight(b) * crowding_;
+  const double error = layer.error_from_products ? product_seconds(2 * inputs * inputs * width, shallow_share(b)) : 0.0;
   const int searched = layer.candidates > 1 ? layer.candidates : 0;
   estimate.seconds["path"] += over_threads(most_tiles * searched) * (path + residual) +
-                              over_threads(most_tiles) * (path + (layer.sweeps > 0 ? residual : 0.0) + layer.sweeps * sweep);
+                              over_threads(most_tiles) * (path + (layer.sweeps > 0 ? residual : 0.0) + layer.sweeps * sweep + error);
   add_weights_and_codes(layer, most_tiles, estimate);
 
   hold(gram_memory(layer), 0, estimate);

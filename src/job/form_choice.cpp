@@ -101,7 +101,7 @@ double residual_cost(const LayerPlan& plan, Index block, bool keeps_outputs) {
          kernel_cost(plan, block) * (plan.candidates + plan.sweeps) + (keeps_outputs ? 0 : propagation_cost(plan));
 }
 
-double gram_cost(const LayerPlan& plan, Index panel) {
+double gram_cost(const LayerPlan& plan, Index panel, bool error_from_products) {
   const double N = static_cast<double>(plan.path.inputs);
   const double networks = static_cast<double>(plan.path.networks());
   // The path of each candidate and again of the one that is kept, what comes of it, sweeps; C whole instead of half.
@@ -111,20 +111,24 @@ double gram_cost(const LayerPlan& plan, Index panel) {
   return N * N *
              (networks * static_cast<double>(plan.path.samples) * triangles / narrow_share(panel) +
               (networks * paths + after) * static_cast<double>(plan.problem_neurons) / shallow_share(panel)) +
-         kernel_cost(plan, panel) * (paths + plan.sweeps) + propagation_cost(plan);
+         kernel_cost(plan, panel) * (paths + plan.sweeps) +
+         (error_from_products ? 2 * N * N * static_cast<double>(plan.problem_neurons) / shallow_share(panel)
+                              : propagation_cost(plan));
 }
 
-void choose_form(const LayerSettings& settings, Index asked_block, bool can_keep, LayerPlan& plan) {
+void choose_form(const LayerSettings& settings, Index asked_block, bool can_keep, bool is_last, LayerPlan& plan) {
   const Index panel = std::min(asked_block > 0 ? asked_block : default_panel, plan.path.inputs);
   plan.path.block_width = panel;
   const bool keeps = can_keep && residual_bytes(plan, true, 1) <= outputs_limit_bytes &&
                      residual_bytes(plan, true, plan.candidates) <= candidates_limit_bytes;
+  const bool can_measure = is_last && !plan.is_conv && plan.path.shared;
   const Index block = choose_block(plan, asked_block, keeps);
   const auto take = [&](Form form, std::string reason) {
     plan.form = form;
     plan.reason = std::move(reason);
     plan.path.block_width = form == Form::residual ? block : panel;
     plan.path.keeps_outputs = form == Form::residual && keeps;
+    plan.error_from_products = form == Form::gram && can_measure;
   };
   if (plan.method == Method::msq) return take(Form::rounding, "method msq");
   if (plan.problems > 1)
@@ -138,7 +142,7 @@ void choose_form(const LayerSettings& settings, Index asked_block, bool can_keep
   if (plan.is_conv && plan.orders_by_activation && fits_gram)
     return take(Form::gram, "order activation");  // the residual form would read a channel for each of its inputs
   if (!fits_gram) return take(Form::residual, "too many inputs for G and C");
-  if (gram_cost(plan, panel) <= residual_cost(plan, block, keeps)) return take(Form::gram, "cheaper");
+  if (gram_cost(plan, panel, can_measure) <= residual_cost(plan, block, keeps)) return take(Form::gram, "cheaper");
   if (plan.is_conv && residual_bytes(plan, false, plan.candidates) > residual_limit_bytes)
     return take(Form::gram, "too many rows for a residual");
   take(Form::residual, keeps ? "cheaper, hands on outputs" : "cheaper");

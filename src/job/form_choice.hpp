@@ -20,11 +20,12 @@ namespace gpfq::job {
 /// Work of a layer with its propagation, in flops that take as long at the rate of a large product.
 /// @param block  inputs per block (residual) or columns per panel (Gram)
 [[nodiscard]] double residual_cost(const LayerPlan& plan, Index block, bool keeps_outputs);
-[[nodiscard]] double gram_cost(const LayerPlan& plan, Index panel);
+[[nodiscard]] double gram_cost(const LayerPlan& plan, Index panel, bool error_from_products);
 
-/// Fills form, reason, block width and whether outputs are kept of a plan whose shapes are set.
+/// Fills form, reason, block width and what becomes of the outputs of a plan whose shapes are set.
 /// @param asked_block  as the config says; 0 leaves the choice
 /// @param can_keep     outputs that the path keeps spare the layer's propagation
-void choose_form(const LayerSettings& settings, Index asked_block, bool can_keep, LayerPlan& plan);
+/// @param is_last      nobody takes the outputs
+void choose_form(const LayerSettings& settings, Index asked_block, bool can_keep, bool is_last, LayerPlan& plan);
 
 }  // namespace gpfq::job

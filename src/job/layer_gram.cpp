@@ -10,6 +10,7 @@
 #include "gpfq/base/parallel.hpp"
 #include "gpfq/base/system.hpp"
 #include "gpfq/quant/gram_sweeps.hpp"
+#include "gpfq/quant/output_norms.hpp"
 #include "job/checkpointer.hpp"
 #include "job/gram_states.hpp"
 #include "job/layer_path.hpp"
@@ -294,21 +295,27 @@ void GramRun::run_wave(Range wave, TileRows& shared_rows) {
   report_.seconds["read"] += reading.seconds();
   const Stopwatch advancing;
   std::vector<std::vector<double>> gains(static_cast<std::size_t>(wave.size()));
+  std::vector<quant::OutputNorms> norms(gains.size());
   parallel_for(wave.size(), task_.threads, [&](Index i) {
     const Problem& problem = problems_[static_cast<std::size_t>(tile_box(layer, wave.begin + i).problem)];
     quant::Tile& tile = *tiles[static_cast<std::size_t>(i)];
     quantize_tile(task_, problem, tile);
     gains[static_cast<std::size_t>(i)] = sweep_tile(task_, problem, tile);
+    if (layer.error_from_products) norms[static_cast<std::size_t>(i)] = quant::output_norms(problem.products, tile);
   });
   report_.seconds["path"] += advancing.seconds();
   const Stopwatch writing;
   for (Index i = 0; i < wave.size(); ++i) {
     const quant::Tile& tile = *tiles[static_cast<std::size_t>(i)];
     const TileBox box = tile_box(layer, wave.begin + i);
-    if (layer.problems > 1)
+    if (layer.problems > 1) {
       shared_rows.finish(box, tile, gains[static_cast<std::size_t>(i)]);
-    else
-      finish_tile(task_, box, tile.codes(), tile.saturated(), tile.zeros(), report_, gains[static_cast<std::size_t>(i)]);
+      continue;
+    }
+    TileReport& report = finish_tile(task_, box, tile.codes(), tile.saturated(), tile.zeros(), report_);
+    report.gains = std::move(gains[static_cast<std::size_t>(i)]);
+    report.difference = norms[static_cast<std::size_t>(i)].difference;
+    report.reference = norms[static_cast<std::size_t>(i)].reference;
   }
   report_.seconds["write"] += writing.seconds();
 }

@@ -373,8 +373,9 @@ void PathRun::finish_tiles(const TileWave& wave) {
         task_.outputs->take(wave.mine[i], path, place_.shape, output_threads);
       }
       if (!ranks_.row.is_root()) continue;  // the row's ranks all have the same codes
-      finish_tile(task_, box, path.codes(), path.tile().saturated(), path.tile().zeros(), report_, path.sweep_gains(),
-                  std::move(bias));
+      TileReport& report = finish_tile(task_, box, path.codes(), path.tile().saturated(), path.tile().zeros(), report_);
+      report.gains = path.sweep_gains();
+      report.bias = std::move(bias);
     }
   });
   report_.seconds["write"] += writing.seconds();

@@ -68,9 +68,10 @@ inline constexpr double largest_usable_input = 1e15;
 [[nodiscard]] quant::Visit visit_of(const LayerTask& task, const TileBox& box);
 /// The whole rows of weights of a tile's neurons.
 void read_tile_weights(const LayerTask& task, const TileBox& box, std::span<float> weights);
-/// Writes a box of codes, of one tile or of several that adjoin, and reports it.
-void finish_tile(const LayerTask& task, const TileBox& box, std::span<const std::uint8_t> codes, Index saturated,
-                 Index zeros, RankReport& report, std::vector<double> gains = {}, std::vector<float> bias = {});
+/// Writes a box of codes, of one tile or of several that adjoin, and reports it. @returns its report, without what only
+/// some tiles have: gains, bias, norms
+TileReport& finish_tile(const LayerTask& task, const TileBox& box, std::span<const std::uint8_t> codes, Index saturated,
+                        Index zeros, RankReport& report);
 
 /// What this rank's report is so far, with what it has read and written and its memory: for a checkpoint.
 [[nodiscard]] RankReport so_far(const LayerTask& task, const RankReport& report);

@@ -67,9 +67,8 @@ void read_tile_weights(const LayerTask& task, const TileBox& box, std::span<floa
   task.weights.read_rows(task.layer.tensor, box.first_neuron, box.neurons, weights.data());
 }
 
-void finish_tile(const LayerTask& task, const TileBox& box, std::span<const std::uint8_t> codes, Index saturated,
-                 Index zeros, RankReport& report, std::vector<double> gains,
-                 std::vector<float> bias) {
+TileReport& finish_tile(const LayerTask& task, const TileBox& box, std::span<const std::uint8_t> codes, Index saturated,
+                        Index zeros, RankReport& report) {
   const LayerPlan& layer = task.layer;
   task.result.write_codes(layer.name, {box.first_neuron, box.neurons, box.first_input, box.inputs}, codes.data());
   TileReport& tile = report.tiles.emplace_back();
@@ -80,8 +79,7 @@ void finish_tile(const LayerTask& task, const TileBox& box, std::span<const std:
   tile.codes_sha256 = sha256(codes.data(), static_cast<Index>(codes.size()));
   tile.saturated = saturated;
   tile.zeros = zeros;
-  tile.gains = std::move(gains);
-  tile.bias = std::move(bias);
+  return tile;
 }
 
 RankReport so_far(const LayerTask& task, const RankReport& report) {

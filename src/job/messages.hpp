@@ -25,10 +25,12 @@ struct TileReport {
   Index zeros = 0;
   std::vector<double> gains;  ///< what each sweep took off ‖U‖²_F
   std::vector<float> bias;    ///< of its neurons, where the tile corrected it
+  double difference = 0;      ///< its part of LayerError, where the products gave it
+  double reference = 0;
 
   template <class Archive>
   void serialize(Archive& archive, unsigned /*version*/) {
-    archive& first_neuron& neurons& first_input& inputs& codes_sha256& saturated& zeros& gains& bias;
+    archive& first_neuron& neurons& first_input& inputs& codes_sha256& saturated& zeros& gains& bias& difference& reference;
   }
 };
 

@@ -16,6 +16,7 @@
 #include "gpfq/net/features.hpp"
 #include "gpfq/net/patches.hpp"
 #include "gpfq/quant/gram_sweeps.hpp"
+#include "gpfq/quant/output_norms.hpp"
 #include "gpfq/quant/tile_path.hpp"
 #include "job/form_choice.hpp"
 #include "job/grid.hpp"
@@ -144,8 +145,10 @@ void set_gram_memory(const net::Graph& graph, LayerPlan& plan) {
       plan.problems * quant::GramProducts::bytes(plan.gram_extent()) + factors +
       plan.window_samples * plan.window_sample_bytes + (plan.gathers_chunks ? plan.problems * columns : 0) +
       (plan.problems > 1 ? rows_together(plan) * plan.inputs * (float_bytes + 1) : plan.gathers_chunks ? 0 : columns);
+  const Index path = quant::gram_path_bytes(plan.path.inputs, plan.path.block_width, plan.tile_width);
+  const Index norms = quant::output_norms_bytes(plan.path.inputs, plan.path.block_width, plan.tile_width);
   plan.tile_bytes = quant::Tile::bytes(plan.path.inputs, plan.path.block_width, plan.tile_width) +
-                    quant::gram_path_bytes(plan.path.inputs, plan.path.block_width, plan.tile_width) +
+                    std::max(path, plan.error_from_products ? norms : 0) +
                     (plan.measures() ? quant::GramResidual::bytes(plan.path.inputs, plan.path.block_width, plan.tile_width) : 0);
 }
 
@@ -168,11 +171,12 @@ void set_costs(const net::Graph& graph, LayerPlan& plan) {
   if (plan.form == Form::gram) {
     const double N = static_cast<double>(plan.path.inputs);
     const bool has_target = plan.corrects_target && !plan.path.shared;
-    // Triangles of G and C, or all of C; the path's products, also for each radius tried, XqᵀU after it, sweeps; factors.
+    // Triangles of G and C, or all of C; the path's products, also for each radius tried, XqᵀU after it, sweeps, the error; factors.
     const double formed = plan.gram_extent().whole && !plan.path.shared ? 3 : networks;
     const double squares = !plan.diffuses ? networks : has_target ? 3 : 1;
     const double per_neuron = squares * (plan.candidates > 1 ? plan.candidates + 1 : 1) +
-                              4.0 * ((plan.candidates > 1 ? plan.candidates : 0) + (plan.sweeps > 0 ? 1 : 0)) + 2.0 * plan.sweeps;
+                              4.0 * ((plan.candidates > 1 ? plan.candidates : 0) + (plan.sweeps > 0 ? 1 : 0)) + 2.0 * plan.sweeps +
+                              (plan.error_from_products ? 2.0 : 0.0);
     const double factor = plan.diffuses ? (has_target ? 10.0 : 4.0) / 3 * N : 0;
     plan.flops = entries * N * formed + entries / static_cast<double>(plan.path.samples) * N *
                                             (static_cast<double>(plan.problem_neurons) * per_neuron + factor);
@@ -236,7 +240,7 @@ void plan_layers(const net::Graph& graph, const Config& config, std::span<LayerP
     layer->next_cut = next == nullptr ? layer->node + 1 : next->node;
     const bool can_keep = graph.node(layer->node).op == net::Op::dense && graph.node(layer->node).shape.size() == 1 &&
                           (next == nullptr || net::is_feature_chain(graph, layer->node, next->node));
-    choose_form(config.settings_for(layer->name), config.block, can_keep, *layer);
+    choose_form(config.settings_for(layer->name), config.block, can_keep, next == nullptr, *layer);
     if (layer->lacks_rows()) layer->reason += "; patch_fraction leaves fewer rows than inputs";
     set_costs(graph, *layer);
     next = &*layer;

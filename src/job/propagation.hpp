@@ -63,6 +63,8 @@ class Propagation {
   /// on, take() finishes when all of them have. Collective.
   [[nodiscard]] std::unique_ptr<OutputCollector> collect(const LayerPlan& layer, bool keep);
   LayerError take(const LayerPlan& layer, const OutputCollector& outputs, bool keep);
+  /// After a layer whose outputs nobody takes. Collective.
+  void end(const LayerPlan& layer) { drop_read(layer.node, {}); }
 
   /// max|x| of each channel (first extent of the sample shape) of a stored node, over all samples, on every rank.
   [[nodiscard]] const std::vector<double>& bounds(int node, store::Network network) const;

@@ -102,6 +102,7 @@ class QuantizeJob {
   void make_propagation(const JobPlan& plan);
   void quantize_shard(const LayerPlan& layer, const LayerSettings& settings, OutputCollector* outputs, RankReport& report);
   void record_quantized(const LayerPlan& layer, bool hands_on_outputs, const RankReport& mine);
+  [[nodiscard]] std::optional<LayerError> error_of_products(const LayerPlan& layer, const RankReport& mine) const;
   void report_layer(const LayerPlan& layer, const RankReport& mine, const LayerError& error);
   void add_to_report(const LayerPlan& layer, const LayerRecord& record);
   void evaluate_networks();
@@ -430,6 +431,20 @@ void QuantizeJob::record_quantized(const LayerPlan& layer, bool hands_on_outputs
   });
 }
 
+/// What the tiles' products say, on root. None where they do not, or overflow, which the outputs need not do: these then
+/// have to be looked at. Collective.
+std::optional<LayerError> QuantizeJob::error_of_products(const LayerPlan& layer, const RankReport& mine) const {
+  if (!layer.error_from_products) return std::nullopt;
+  LayerError error;
+  for (const TileReport& tile : merge_reports(comm_.gather(mine)).tiles) {
+    error.difference += tile.difference;
+    error.reference += tile.reference;
+  }
+  bool is_finite = std::isfinite(error.difference) && std::isfinite(error.reference);
+  comm_.broadcast(is_finite);
+  return is_finite ? std::optional(error) : std::nullopt;
+}
+
 void QuantizeJob::run_layer(std::size_t index) {
   const std::vector<const LayerPlan*> layers = plan_.quantized_layers();
   const LayerPlan& layer = *layers[index];
@@ -457,17 +472,21 @@ void QuantizeJob::run_layer(std::size_t index) {
     result_->flush();
     record_quantized(layer, outputs != nullptr, report);
   }
-  log_.progress(fmt::format("layer {} of {}: '{}', propagating", index + 1, layers.size(), layer.name));
   const Stopwatch propagating;
-  const LayerError error =
-      outputs ? propagation_->take(layer, *outputs, !is_last) : propagation_->advance(layer, !is_last);
+  std::optional<LayerError> error = error_of_products(layer, report);
+  if (error) {
+    propagation_->end(layer);
+  } else {
+    log_.progress(fmt::format("layer {} of {}: '{}', propagating", index + 1, layers.size(), layer.name));
+    error = outputs ? propagation_->take(layer, *outputs, !is_last) : propagation_->advance(layer, !is_last);
+  }
   report.seconds["propagate"] = propagating.seconds();
   if (!session_.config().has_network()) report.seconds["load"] += load_seconds;
   report.bytes_read += store_->bytes_read() - read_before_;
   report.bytes_written += store_->bytes_written() - written_before_;
   report.peak_memory = peak_memory_bytes();
   log_.debug(layer_text(layer.name, report));
-  report_layer(layer, report, error);
+  report_layer(layer, report, *error);
   checkpointer_.state().progress = {};
   checkpointer_.state().states.clear();
   save();

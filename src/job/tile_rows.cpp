@@ -63,7 +63,8 @@ void TileRows::flush() {
     std::copy(from, from + pending_.inputs, codes_.begin() + neuron * pending_.inputs);
   }
   finish_tile(task_, pending_, std::span(codes_).first(static_cast<std::size_t>(pending_.neurons * pending_.inputs)),
-              saturated_, zeros_, report_, std::exchange(gains_, {}));
+              saturated_, zeros_, report_)
+      .gains = std::exchange(gains_, {});
   pending_ = {};
   saturated_ = 0;
   zeros_ = 0;

@@ -213,12 +213,16 @@ class ThreeLayers : public testing::Test {
   JobFolder job_;
 };
 
-TEST_F(ThreeLayers, AreTheSameOnRanksAndByTheDefinition) {
-  const Json expected = job_.run_alone("alone");
+class ThreeLayersByForm : public ThreeLayers, public testing::WithParamInterface<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Both, ThreeLayersByForm, testing::Values("residual", "gram"));
+
+TEST_P(ThreeLayersByForm, AreTheSameOnRanksAndByTheDefinition) {
+  const std::string form = fmt::format("quantization.form={}", GetParam());
+  const Json expected = job_.run_alone("alone", {form});
   const std::string grid = fmt::format("quantization.grid=1x{}", world().size());
   int number = 0;
   for (const std::vector<std::string>& overrides :
-       {std::vector<std::string>{}, {"threads=3"}, {"memory_per_rank=6MiB"}, {grid}}) {
+       {std::vector<std::string>{form}, {form, "threads=3"}, {form, "memory_per_rank=6MiB"}, {form, grid}}) {
     const Json found = job_.run(world(), fmt::format("ranks{}", number++), overrides);
     if (world().is_root()) {
       EXPECT_EQ(result_of(found), result_of(expected)) << testing::PrintToString(overrides);

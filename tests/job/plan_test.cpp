@@ -140,7 +140,7 @@ INSTANTIATE_TEST_SUITE_P(Widths, SmallestMemory,
 
 TEST(Waves, FillTheMemoryAndNoMore) {
   const net::Graph graph = graph_of({4096, 4096});
-  const JobPlan plan = make_plan(graph, config_with(), 10000);
+  const JobPlan plan = make_plan(graph, config_with({{"quantization", {{"form", "residual"}}}}), 10000);
   const LayerPlan& layer = plan.layers[0];
   const Index block = layer.shared_bytes;
   const Index tile = layer.tile_bytes;
@@ -422,6 +422,21 @@ TEST(Plan, ASearchKeepsTheOutputsThatAPathKeeps) {
   EXPECT_GT(searched.tile_bytes, Index{1} << 30);
   EXPECT_FALSE(layer(search, 400000).path.keeps_outputs);  // but not beyond what ranks have
   EXPECT_LT(layer(search, 400000).tile_bytes, Index{3} << 30);
+}
+
+// What nobody takes is not computed where the products tell the error: a form without m·N·n flops.
+TEST(Plan, TheLastLayersOutputsAreNoReasonForAForm) {
+  const auto layers = [](const std::vector<Index>& widths, const char* form) {
+    return make_plan(graph_of(widths), config_with({{"quantization", {{"form", form}}}}), 16384).layers;
+  };
+  const LayerPlan alone = layers({2048, 2048}, "auto").front();
+  EXPECT_EQ(alone.form, Form::gram);
+  EXPECT_TRUE(alone.error_from_products);
+  EXPECT_FALSE(layers({2048, 2048}, "residual").front().error_from_products);
+  const std::vector<LayerPlan> two = layers({2048, 2048, 2048}, "auto");
+  EXPECT_EQ(two.front().form, Form::residual);  // the second layer takes its outputs
+  EXPECT_FALSE(layers({2048, 2048, 2048}, "gram").front().error_from_products);
+  EXPECT_FALSE(layers({2048, 2048, 2048}, "gram").back().error_from_products);  // X is not Xq
 }
 
 TEST(Plan, AnOrderIsNoReasonForAForm) {

@@ -55,6 +55,8 @@ struct LayerPlan {
   quant::PathShape path;   ///< of one problem: rows, inputs, b, chunk, X = Xq
   Index tile_width = 0;    ///< neurons per tile
   int next_cut = 0;        ///< node of the next layer that gets codes; one past this one after the last
+  /// Gram form: nobody takes the layer's outputs, so that they are not computed; the products give its error.
+  bool error_from_products = false;
   double flops = 0;        ///< of the path
   Index shared_bytes = 0;  ///< memory of a rank for what its tiles share: a block, or G and C and a chunk of rows
   Index tile_bytes = 0;    ///< memory of one tile
@@ -82,7 +84,7 @@ struct LayerPlan {
     archive& node& name& tensor& quantized& method& form& reason& candidates& searches_layer& sweeps& diffuses& corrects_target& orders_by_activation& corrects_bias&
         threshold& shifts_levels& damping& rounding_seed& path.sums_columns& is_conv& channelwise& inputs& neurons& rows_per_sample& positions& patch_seed&
         problems& problem_neurons& groups& path.samples& path.inputs& path.block_width& path.sample_chunk& path.shared&
-            path.keeps_outputs& tile_width& next_cut& flops& shared_bytes& tile_bytes& piece_bytes& thread_bytes& window_samples& window_sample_bytes&
+            path.keeps_outputs& tile_width& next_cut& error_from_products& flops& shared_bytes& tile_bytes& piece_bytes& thread_bytes& window_samples& window_sample_bytes&
                 gathers_chunks& patch_samples;
   }
 };
