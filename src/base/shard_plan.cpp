@@ -40,6 +40,10 @@ int ShardPlan::owner(Index piece) const {
   return static_cast<int>(piece < boundary ? piece / (share + 1) : longer + (piece - boundary) / share);
 }
 
+Index rows_within(Index bytes, Index row_bytes, Index rows) {
+  return std::clamp<Index>(bytes / std::max<Index>(1, row_bytes), 1, std::max<Index>(1, rows));
+}
+
 std::span<const Index> share_of(std::span<const Index> items, int rank, int ranks) {
   const Range mine = ShardPlan(static_cast<Index>(items.size()), 1, ranks).pieces_of(rank);
   return items.subspan(static_cast<std::size_t>(mine.begin), static_cast<std::size_t>(mine.size()));

@@ -38,7 +38,7 @@ void check_finite(const TensorFile& file, bool is_transposed, Index first, Index
 void read_strip(OpenWeight& weight, Index row, Index strip_rows) {
   const Shape& shape = weight.file->shape();
   weight.in_strip = {row, std::min(shape[1], row + strip_rows)};
-  if (weight.strip.size() == 0) weight.strip = AlignedBuffer<float>(strip_rows * shape[0]);
+  if (weight.strip.size() == 0) weight.strip = AlignedBuffer<float>(std::min(strip_rows, shape[1]) * shape[0]);
   weight.file->read_columns(row, weight.in_strip.size(), weight.file->shape()[0], weight.strip.data());
   check_finite(*weight.file, true, row, weight.in_strip.size(), weight.strip.data());
 }
@@ -142,11 +142,10 @@ std::unique_ptr<TensorFile> open_tensor(const TensorLocation& location) {
 }
 
 net::TensorSource weight_source(const TensorLocation& location, const Shape& file_shape, bool is_transposed,
-                                Index strip_bytes) {
+                                Index strip_rows) {
   Shape shape = file_shape;
   if (is_transposed) std::swap(shape[0], shape[1]);
-  const Index row_bytes = shape[1] * static_cast<Index>(sizeof(float));
-  const Index strip_rows = std::clamp<Index>(strip_bytes / row_bytes, 1, shape[0]);
+  require(strip_rows >= 1, "weight_source: strips of at least one row");
   const auto weight = std::make_shared<OpenWeight>();
   return {shape, [=](Index first, Index count, float* out) {
             require(first >= 0 && count >= 0 && first + count <= shape[0], "tensor source: rows out of range");

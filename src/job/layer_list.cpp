@@ -18,7 +18,12 @@ namespace {
 // Most memory for a strip of columns of weights that lie transposed: each of the file's rows gives it a page or more.
 constexpr Index most_strip_bytes = Index{256} << 20;
 
-Index strip_bytes(const Config& config) { return std::min(most_strip_bytes, config.memory_per_rank / 2); }
+/// Neurons of such a strip: all of a rank's, or even parts of them that fit.
+Index strip_rows(const Config& config, const Shape& weight, int ranks) {
+  const Index mine = ceil_div(weight[0], Index{ranks});
+  const Index room = std::min(most_strip_bytes, config.memory_per_rank / 2);
+  return ceil_div(mine, ceil_div(mine, rows_within(room, weight[1] * float_bytes, mine)));
+}
 
 std::string weight_of(const LayerSource& source) { return source.name + ".weight"; }
 
@@ -104,23 +109,24 @@ Index copying_bytes(const Config& config, const net::Graph& graph, int ranks) {
   for (const LayerSource& source : config.layers) {
     const Shape& shape = graph.tensor_shape(weight_of(source));
     const Index row_bytes = shape[1] * float_bytes;
-    const auto rows_in = [&](Index bytes, Index rows) { return std::clamp(bytes / row_bytes, Index{1}, rows); };
-    const Index slab = rows_in(store::copy_slab_bytes, ceil_div(shape[0], Index{ranks}));
-    const Index strip = source.is_transposed ? rows_in(strip_bytes(config), shape[0]) : 0;
+    const Index slab = rows_within(store::copy_slab_bytes, row_bytes, ceil_div(shape[0], Index{ranks}));
+    const Index strip = source.is_transposed ? strip_rows(config, shape, ranks) : 0;
     most = std::max(most, (slab + strip) * row_bytes);
   }
   return most;
 }
 
-LayerList read_layer_list(const Config& config) {
+LayerList read_layer_list(const Config& config, int ranks) {
   LayerList list;
   std::map<std::string, int> taken;
   for (const LayerSource& source : config.layers) taken.emplace(source.name, 0);
   for (const LayerSource& source : config.layers)
     for_layer(source.name, [&] {
       const TensorHeader weight = read_tensor_header(source.weight);
-      net::TensorSource rows =
-          formats::weight_source(source.weight, weight.shape, source.is_transposed, strip_bytes(config));
+      Shape shape = weight.shape;
+      if (source.is_transposed) std::swap(shape[0], shape[1]);
+      net::TensorSource rows = formats::weight_source(source.weight, weight.shape, source.is_transposed,
+                                                      strip_rows(config, shape, ranks));
       rows.read_rows = [layer = source.name, read = std::move(rows.read_rows)](Index first, Index count, float* out) {
         for_layer(layer, [&] { read(first, count, out); });
       };

@@ -18,9 +18,10 @@ struct LayerList {
 };
 
 /// Reads the headers of all files, one after another; no values.
+/// @param ranks  that read the weights, each a share of the rows
 /// @throws Error (input) naming layer, file and tensor: as formats::open_tensor(), and where the shapes of weights,
 /// inputs and inputs of the quantized network, or the samples asked for, do not fit.
-[[nodiscard]] LayerList read_layer_list(const Config& config);
+[[nodiscard]] LayerList read_layer_list(const Config& config, int ranks);
 
 /// Most memory of a rank while weights are copied: rows on their way, and a strip of those that lie as inputs × neurons.
 /// @param graph  read_layer_list()'s, of the same config

@@ -86,7 +86,7 @@ class QuantizeJob {
 
  private:
   void prepare();
-  void copy_weights(const std::string& path, net::Model listed);
+  void copy_weights(const std::string& path);
   [[nodiscard]] std::string finished_run() const;
   void read_checkpoint(const net::Graph* graph);
   void open_result();
@@ -188,11 +188,10 @@ void QuantizeJob::read_checkpoint(const net::Graph* graph) {
   earlier_seconds_ = checkpointer_.state().seconds;
 }
 
-/// Layers without a network: each rank brings rows of their weights to scratch. @param listed  on root
-void QuantizeJob::copy_weights(const std::string& path, net::Model listed) {
-  comm_.agree([&] {
-    if (!comm_.is_root()) listed = read_layer_list(session_.config()).model;
-  });
+/// Layers without a network: each rank brings rows of their weights to scratch.
+void QuantizeJob::copy_weights(const std::string& path) {
+  net::Model listed;
+  comm_.agree([&] { listed = read_layer_list(session_.config(), comm_.size()).model; });
   store::write_model(comm_, path, listed);
 }
 
@@ -238,7 +237,7 @@ void QuantizeJob::prepare() {
   });
   comm_.broadcast(plan_);
   comm_.broadcast(model_path);
-  if (!session_.config().has_network()) copy_weights(model_path, subject ? *subject->imported : net::Model());
+  if (!session_.config().has_network()) copy_weights(model_path);
   if (subject && subject->imported) {
     std::error_code ignored;
     report_.scratch_peak_bytes = static_cast<Index>(std::filesystem::file_size(model_path, ignored));

@@ -33,7 +33,7 @@ Subject open_network(const Config& config) {
 
 Subject open_subject(const Config& config) {
   if (!config.has_network()) {
-    LayerList list = read_layer_list(config);
+    LayerList list = read_layer_list(config, 1);
     Subject subject;
     subject.plan = make_layers_plan(list.model.graph, config, list.inputs);
     subject.plan.model_copy_bytes = model_file_bytes(list.model.graph);

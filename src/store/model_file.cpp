@@ -56,7 +56,7 @@ void copy_rows(hid_t dataset, const std::string& name, const net::TensorSource& 
                const std::string& where, hid_t transfer) {
   if (rows.empty()) return;
   const Index row_size = source.shape.empty() ? 1 : element_count(source.shape) / source.shape.front();
-  const Index slab_rows = std::clamp<Index>(copy_slab_bytes / std::max<Index>(1, row_size * 4), 1, rows.size());
+  const Index slab_rows = rows_within(copy_slab_bytes, row_size * 4, rows.size());
   std::vector<float> slab(static_cast<std::size_t>(slab_rows * row_size));
   for (Index first = rows.begin; first < rows.end; first += slab_rows) {
     const Index count = std::min(slab_rows, rows.end - first);

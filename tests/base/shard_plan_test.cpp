@@ -107,6 +107,13 @@ TEST(ShardPlan, HoldsBeyondThirtyTwoBits) {
   EXPECT_EQ(plan.items_of(4095).end, items);
 }
 
+TEST(RowsWithin, AtLeastOneAtMostAll) {
+  EXPECT_EQ(rows_within(100, 30, 50), 3);
+  EXPECT_EQ(rows_within(29, 30, 50), 1);
+  EXPECT_EQ(rows_within(Index{1} << 40, 30, 50), 50);
+  EXPECT_EQ(rows_within(100, 0, 50), 50);  // rows of nothing
+}
+
 TEST(ShardPlan, ChecksItsArguments) {
   fault([] { ShardPlan plan(-1, 1, 1); });
   fault([] { ShardPlan plan(1, 0, 1); });

@@ -88,7 +88,7 @@ void run_graph(const std::string& bytes, const fs::path& folder) {
 void read_tensor(const formats::TensorLocation& location) {
   const Shape shape = formats::open_tensor(location)->shape();
   for (const bool is_transposed : {false, true}) {
-    const net::TensorSource source = formats::weight_source(location, shape, is_transposed, 1 << 16);
+    const net::TensorSource source = formats::weight_source(location, shape, is_transposed, 3);
     if (element_count(shape) > values_read) continue;
     static_cast<void>(net::read_all(source));
   }

@@ -45,6 +45,9 @@ class ShardPlan {
   int ranks_;
 };
 
+/// How many of some rows fit so many bytes: at least one, at most all.
+[[nodiscard]] Index rows_within(Index bytes, Index row_bytes, Index rows);
+
 /// A rank's share of a list that all ranks have.
 [[nodiscard]] std::span<const Index> share_of(std::span<const Index> items, int rank, int ranks);
 

@@ -55,9 +55,9 @@ class TensorFile {
 /// A weight matrix, neurons × inputs, as a source of rows. The file is opened for the first row that is asked for and
 /// closed by release(), so that many sources do not hold many files open.
 /// @param is_transposed  the file holds inputs × neurons: it is read by strips of columns
-/// @param strip_bytes    memory for such a strip, at least one column
+/// @param strip_rows     neurons, columns of the file, of such a strip; >= 1
 /// Rows throw Error (input) naming file and index of a value that is not finite.
 [[nodiscard]] net::TensorSource weight_source(const TensorLocation& location, const Shape& file_shape,
-                                              bool is_transposed, Index strip_bytes);
+                                              bool is_transposed, Index strip_rows);
 
 }  // namespace gpfq::formats
