@@ -95,7 +95,8 @@ start_slurm() {
 show_logs() {
   printf -- '--- the end of the logs ---\n'
   squeue 2>&1 || true
-  tail -n 30 "$slurm"/log/slurmctld.log "$work"/*.log "$slurm"/log/node-*.log 2>/dev/null || true
+  tail -n 120 "$work"/*.log 2>/dev/null || true # all starts of a job
+  tail -n 30 "$slurm"/log/slurmctld.log "$slurm"/log/node-*.log 2>/dev/null || true
 }
 
 # job_field JOB FIELD: as `scontrol show job` has it.
