@@ -7,7 +7,9 @@
 #include <cmath>
 #include <fstream>
 #include <regex>
+#include <set>
 #include <sstream>
+#include <vector>
 
 #include "gpfq/base/error.hpp"
 #include "gpfq/base/text.hpp"
@@ -26,13 +28,18 @@ constexpr double max_threshold = 256;
 constexpr std::size_t longest_json_message = 300;  // it quotes what was read last
 constexpr std::size_t longest_pattern = 1000;      // std::regex recurses along a pattern
 
-/// Parses JSON with comments, no deeper than configs are: printing and reading recurse.
+/// Parses JSON with comments, no deeper than configs are, since printing and reading recurse, and each key once.
 Json parse_json(const std::string& text, const std::string& where) {
-  const auto check_depth = [&](int depth, Json::parse_event_t, const Json&) {
+  std::vector<std::set<std::string>> open;  // keys of the objects around
+  const auto check = [&](int depth, Json::parse_event_t event, const Json& parsed) {
     if (depth > deepest_config) throw_input("config: {} is nested deeper than {} levels", where, deepest_config);
+    if (event == Json::parse_event_t::object_start) open.emplace_back();
+    if (event == Json::parse_event_t::object_end) open.pop_back();
+    if (event == Json::parse_event_t::key && !open.back().insert(parsed.get<std::string>()).second)
+      throw_input("config: {} gives the key '{}' twice in one object", where, excerpt(parsed.get<std::string>()));
     return true;
   };
-  return Json::parse(text, check_depth, true, true);
+  return Json::parse(text, check, true, true);
 }
 
 RadiusRule parse_radius(const Json& settings, RadiusRule rule, const std::string& prefix) {

@@ -404,6 +404,18 @@ TEST(ConfigFile, MustBeReadableJson) {
   EXPECT_NO_THROW(static_cast<void>(load_config_text(folder / "commented.json", {})));
 }
 
+TEST(ConfigFile, AKeyIsGivenOnce) {
+  const auto refused = [](const std::string& text) {
+    return input_error([&] { static_cast<void>(parse_config(text, "/here", "job.json")); });
+  };
+  EXPECT_TRUE(mentions(refused(R"({"threads": 1, "output": "run", "threads": 2})"), "job.json gives the key 'threads' twice"));
+  EXPECT_TRUE(mentions(refused(R"({"quantization": {"layers": [{"match": "a", "skip": true, "match": "b"}]}})"), "'match' twice"));
+  Json config = minimal();  // in objects side by side, and in one around
+  config["quantization"]["layers"] = {{{"match", "a"}, {"levels", 3}}, {{"match", "b"}, {"levels", 4}}};
+  config["quantization"]["levels"] = 5;
+  EXPECT_NO_THROW(static_cast<void>(parse_config(config.dump(), "/here", "job.json")));
+}
+
 TEST(ConfigFile, DeepNestingIsRefused) {
   const std::string deep = "{\"model\": " + std::string(100000, '[') + std::string(100000, ']') + "}";
   EXPECT_TRUE(mentions(input_error([&] { static_cast<void>(load(deep, {})); }), "nested deeper"));
