@@ -60,7 +60,9 @@ void add_scale_options(CLI::App& command, Request& request) {
   add("--neurons", shape.neurons, "n");
   add("--samples", shape.samples, "m");
   command.add_flag("--shared", shape.shared, "X = Xq (a network's first quantized layer)");
-  add("--block", shape.block, "inputs per block (default: as the plan chooses)");
+  command.add_option("--block", shape.block, "inputs per block; 0 chooses as the plan does")
+      ->check(CLI::Range(Index{0}, job::widest_block))
+      ->capture_default_str();
   job::ScaleMachine& machine = request.scale_machine;
   add("--gflops", machine.gflops, "of a core, single-precision product");
   add("--cores", machine.cores_per_node, "of a node, one rank each");

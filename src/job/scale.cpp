@@ -49,6 +49,10 @@ class ScaleModel {
     const double room = machine.node_memory_gb * giga * memory_share_of_ranks / per_node_ - real(own_base_memory);
     const double windows = 2 * real(quant::InputBlock::bytes(local)) / per_node_;  // this block and the next, per node
     const double tile_bytes = real(quant::TilePath::bytes(local, layer.tile_width));
+    if (room < windows + tile_bytes)
+      throw_input("scale: --node-memory-gb is {:g}; expected at least {:.3g}: {} ranks of a node with a block and a tile each",
+                  machine.node_memory_gb,
+                  (windows + tile_bytes + real(own_base_memory)) * per_node_ / memory_share_of_ranks / giga, per_node_);
     wave_ = std::clamp<Index>(static_cast<Index>((room - windows) / tile_bytes), 1, tiles_);
     waves_ = ceil_div(tiles_, wave_);
   }
