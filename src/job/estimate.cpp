@@ -44,6 +44,9 @@ constexpr double agree_seconds = 1e-5;
 // Opening, creating and closing a file by all ranks.
 constexpr double file_seconds = 5e-3;
 constexpr double start_seconds = 0.1;
+// Between two layers: their files, what is read of memory's use, and the checkpoint on its way to the disk. 200 and 800
+// layers of 67 x 33 took 17 and 30 ms each.
+constexpr double layer_seconds = 0.015;
 // Maps that are at hand while patches are made.
 constexpr Index window_bytes = Index{8} << 20;
 
@@ -562,7 +565,7 @@ JobEstimate estimate_job(const JobPlan& plan, const net::Graph& graph, const Con
     layer.proportional_memory += base - library_memory + library_memory / placement.ranks_per_node();
     job.bytes_read += layer.bytes_read;
     job.bytes_written += layer.bytes_written;
-    job.seconds += layer.total_seconds();
+    job.seconds += layer.total_seconds() + layer_seconds;
     job.finish_seconds += estimator.digest_seconds(*layers[i]);
     job.flops += layers[i]->flops;
     job.layers.push_back(std::move(layer));

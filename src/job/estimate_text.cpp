@@ -141,7 +141,7 @@ std::string estimate_json(const JobPlan& plan, const JobEstimate& estimate, cons
                               {"shared_inputs", layer.path.shared},
                               {"grid", fmt::format("{}x{}", stream.grid.neurons, stream.grid.samples)},
                               {"idle_ranks", idle_ranks(layer, config, placement.ranks)},
-                              {"waves", is_residual ? OrderedJson(stream.waves()) : OrderedJson()},
+                              {"waves", waves_of(layer, config, placement.ranks, placement.nodes)},
                               {"read_ahead", is_residual ? OrderedJson(stream.memory.read_ahead) : OrderedJson()},
                               {"flops", layer.flops},
                               {"estimated", layer_estimate_json(estimate.layers[i])}});

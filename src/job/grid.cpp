@@ -68,4 +68,10 @@ StreamShares stream_shares(const LayerPlan& layer, const Config& config, int ran
   return shares;
 }
 
+Index waves_of(const LayerPlan& layer, const Config& config, int ranks, int nodes) {
+  if (layer.form == Form::residual) return stream_shares(layer, config, ranks, nodes).waves();
+  const Index tiles = ShardPlan(layer.tile_count(), 1, ranks).most_pieces();
+  return layer.form == Form::gram ? ceil_div(tiles, gram_shares(layer, config.threads, config.memory_per_rank).tiles) : tiles;
+}
+
 }  // namespace gpfq::job

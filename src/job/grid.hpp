@@ -46,4 +46,7 @@ struct StreamShares {
 };
 [[nodiscard]] StreamShares stream_shares(const LayerPlan& layer, const Config& config, int ranks, int nodes);
 
+/// Turns in which a rank with most to do takes its tiles.
+[[nodiscard]] Index waves_of(const LayerPlan& layer, const Config& config, int ranks, int nodes);
+
 }  // namespace gpfq::job

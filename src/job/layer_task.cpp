@@ -112,6 +112,7 @@ void quantize_by_rounding(const LayerTask& task, RankReport& report) {
     finish_tile(task, box, codes, saturated, zeros, report);
   }
   report.seconds["path"] += rounding.seconds();
+  report.proportional_memory = std::max(report.proportional_memory, proportional_memory_bytes());
 }
 
 }  // namespace gpfq::job

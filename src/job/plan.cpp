@@ -536,12 +536,11 @@ std::string plan_table(const JobPlan& plan, const Config& config, int ranks, int
     const bool is_gram = layer.form == Form::gram;
     const StreamShares stream = stream_shares(layer, config, ranks, nodes);
     const GramShares gram = is_gram ? gram_shares(layer, config.threads, config.memory_per_rank) : GramShares();
-    const Index gram_tiles = ShardPlan(layer.tile_count(), 1, ranks).most_pieces();
     text += fmt::format("{:<{}} {:>8} {:>8} {:>10} {:>6} {:<9} {:>7} {:>6} {:>5} {:>6} {:>10.2f} {:>10}  {}\n", layer.name,
                         width, layer.inputs, layer.neurons, layer.path.samples, config.settings_for(layer.name).levels,
                         form_name(layer.form), is_gram ? "rows" : fmt::format("{}x{}", stream.grid.neurons, stream.grid.samples),
                         layer.path.block_width, layer.tile_width,
-                        is_gram ? ceil_div(gram_tiles, std::min(gram.tiles, gram_tiles)) : stream.waves(), layer.flops * 1e-9,
+                        waves_of(layer, config, ranks, nodes), layer.flops * 1e-9,
                         format_bytes(is_gram ? gram.bytes : stream.bytes), layer.reason);
     if (const int idle = idle_ranks(layer, config, ranks); idle > 0)
       text += fmt::format("{:<{}} {} of {} ranks without tiles\n", "", width, idle, ranks);
