@@ -352,7 +352,7 @@ void Estimator::add_gram(const LayerPlan& layer, LayerEstimate& estimate) const 
   const double threads = real(std::min<Index>(threads_, layer.problems > 1 ? layer.problems : threads_));
   estimate.seconds["products"] +=
       (product_seconds(2 * rows * pairs, narrow_share(b)) +
-       rows * inputs * networks * real(layer.problems) * patch_seconds_per_entry * crowding_ +
+       (layer.is_conv ? rows * inputs * networks * real(layer.problems) * patch_seconds_per_entry * crowding_ : 0.0) +
        real(chunks) * pairs * fixed_point_seconds_per_entry * crowding_) /
       threads;
   estimate.seconds["sum"] +=
@@ -385,7 +385,7 @@ Index Estimator::gram_memory(const LayerPlan& layer) const {
   const Index chunks = ShardPlan(shape.chunk_total(), 1, ranks_).most_pieces();
   const Index rows = std::min(shape.samples, std::min(chunks, shares.window_chunks) * shape.sample_chunk);
   const Index of_rows = std::min(plan_.samples, ceil_div(rows, layer.rows_per_sample) + (layer.is_conv ? 1 : 0));
-  const Index samples = layer.gathers_chunks ? layer.window_samples : of_rows;
+  const Index samples = layer.needs_whole_chunks() ? of_rows : layer.window_samples;
   const Index columns =
       shape.networks() * round_up(std::min(shape.samples, shape.sample_chunk), alignment_floats) * shape.inputs * float_bytes;
   const Index partial = quant::GramProducts::partial_bytes(layer.gram_extent());

@@ -66,7 +66,25 @@ void for_problems(const LayerPlan& layer, int threads, Work work) {
   parallel_for(layer.problems, threads, [&](Index problem) { work(problem, 1); });
 }
 
-/// Adds a run of chunks, whose samples are all at hand, to all problems.
+/// Adds a run of chunks of a dense layer.
+void add_dense(const LayerTask& task, const LayerRows& rows, Range chunks, int threads, Products& products,
+               RankReport& report) {
+  for (Index chunk = chunks.begin; chunk < chunks.end; ++chunk) {
+    const Stopwatch reading;
+    const bool shared = task.layer.path.shared;
+    ChunkColumns columns(task.layer, {0, 1}, rows.rows_of(chunk));
+    rows.read_columns(shared ? store::Network::analog : store::Network::quantized, columns.rows, columns.quantized.data(),
+                      columns.stride);
+    if (!shared) rows.read_columns(store::Network::analog, columns.rows, columns.analog.data(), columns.stride);
+    report.seconds["read"] += reading.seconds();
+    const Stopwatch adding;
+    add_columns(task, columns, 0, threads, products);
+    report.seconds["products"] += adding.seconds();
+    if (report.proportional_memory == 0) report.proportional_memory = proportional_memory_bytes();
+  }
+}
+
+/// Adds a run of chunks of a convolution, whose samples are all at hand, to all problems.
 void add_window(const LayerTask& task, const LayerRows& rows, Range chunks, int threads, Products& products,
                 RankReport& report) {
   const Stopwatch reading;
@@ -130,7 +148,7 @@ void refuse_large_inputs(const LayerTask& task, const LayerRows& rows, Index win
     const Range mine = ShardPlan(task.layer.path.chunk_total(), 1, task.comm.size()).pieces_of(task.comm.rank());
     for (Index begin = mine.begin; begin < mine.end; begin += window_chunks) {
       const Range samples = rows.samples_of(rows.rows_of(Range{begin, std::min(mine.end, begin + window_chunks)}));
-      const Index step = task.layer.gathers_chunks ? task.layer.window_samples : samples.size();
+      const Index step = task.layer.needs_whole_chunks() ? samples.size() : task.layer.window_samples;
       for (Index first = samples.begin; first < samples.end; first += step) {
         const LayerRows::Window window = rows.read_window({first, std::min(samples.end, first + step)});
         find_large(window.analog, window.first_sample, found);
@@ -166,6 +184,7 @@ Products start_products(const LayerTask& task, const LayerRows& rows, const std:
 
 void add_chunks(const LayerTask& task, const LayerRows& rows, Range chunks, int threads, Products& products,
                 RankReport& report) {
+  if (!task.layer.is_conv) return add_dense(task, rows, chunks, threads, products, report);
   if (!task.layer.gathers_chunks) return add_window(task, rows, chunks, threads, products, report);
   for (Index chunk = chunks.begin; chunk < chunks.end; ++chunk)
     add_gathered(task, rows, chunk, threads, products, report);

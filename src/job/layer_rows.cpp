@@ -142,19 +142,16 @@ LayerRows::Window LayerRows::read_window(Range samples) const {
   return window;
 }
 
+void LayerRows::read_columns(Network network, Range rows, float* out, Index stride) const {
+  store_.read_inputs(input_node_, network, 0, layer_.path.inputs, rows.begin, rows.size(), out, stride);
+}
+
 void LayerRows::extract(const Window& window, const net::Batch& maps, Index problem, Range rows, Range columns,
                         float* out, Index stride) const {
-  if (layer_.is_conv) {
-    const Index per_group = layer_.problems / layer_.groups;
-    const Index first_input = (layer_.channelwise ? problem % per_group * layer_.path.inputs : 0) + columns.begin;
-    extract_rows(geometry_, problem / per_group, first_input, columns.size(), maps.values.data(), window.positions,
-                 window.first_sample, rows, out, stride);
-  } else {
-    for (Index t = columns.begin; t < columns.end; ++t)
-      for (Index row = rows.begin; row < rows.end; ++row)
-        out[(t - columns.begin) * stride + row - rows.begin] =
-            maps.values[(row - window.first_sample) * layer_.path.inputs + t];
-  }
+  const Index per_group = layer_.problems / layer_.groups;
+  const Index first_input = (layer_.channelwise ? problem % per_group * layer_.path.inputs : 0) + columns.begin;
+  extract_rows(geometry_, problem / per_group, first_input, columns.size(), maps.values.data(), window.positions,
+               window.first_sample, rows, out, stride);
 }
 
 }  // namespace gpfq::job

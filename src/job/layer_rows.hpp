@@ -40,7 +40,9 @@ class LayerRows {
     Positions positions;
   };
   [[nodiscard]] Window read_window(Range samples) const;
-  /// Columns of one problem for some rows: column t at out + t·stride.
+  /// All columns of a dense layer for some rows, as they lie in the store: column t at out + t·stride, zeros beyond its rows.
+  void read_columns(store::Network network, Range rows, float* out, Index stride) const;
+  /// Columns of one problem of a convolution for some rows: column t at out + t·stride.
   /// @param maps  one of the window's, which has the rows' samples
   void extract(const Window& window, const net::Batch& maps, Index problem, Range rows, Range columns, float* out,
                Index stride) const;

@@ -115,24 +115,26 @@ Index samples_at_once(Index sample_bytes, Index most) {
 /// problems, from a few samples at a time, where that takes less than all maps at once.
 void choose_window(Index columns, LayerPlan& plan) {
   plan.window_samples = samples_per_chunk(plan);
-  if (!plan.is_conv || plan.rows_per_sample == plan.positions) return;
+  if (plan.rows_per_sample == plan.positions) return;
   const Index few = samples_at_once(plan.window_sample_bytes, plan.window_samples);
   const Index saved = (plan.window_samples - few) * plan.window_sample_bytes;
   plan.gathers_chunks = few < plan.window_samples && (plan.problems == 1 || plan.problems * columns < saved + columns);
   if (plan.gathers_chunks) plan.window_samples = few;
 }
 
-/// Memory in Gram form: G and C of all problems; samples of the inputs; columns of patches, one set for a single
+/// Memory in Gram form: G and C of all problems; samples of a convolution's inputs; a chunk's columns, one set for a single
 /// problem, whose threads share it, one of all problems where they are gathered, else one per thread; a partial product
 /// per thread; tiles, and the rows that those of several problems share.
 void set_gram_memory(const net::Graph& graph, LayerPlan& plan) {
   const Index networks = plan.path.shared ? 1 : 2;
   const Index input_floats = element_count(graph.node(graph.node(plan.node).inputs.front()).shape);
-  const bool is_transposed_as_read = !plan.is_conv;
-  plan.window_sample_bytes = (networks + (is_transposed_as_read ? 1 : 0)) * input_floats * float_bytes +
-                             (plan.is_conv ? plan.rows_per_sample * index_bytes : 0);
   const Index columns = networks * path_chunk * plan.path.inputs * float_bytes;
-  choose_window(columns, plan);
+  if (plan.is_conv) {
+    plan.window_sample_bytes = networks * input_floats * float_bytes + plan.rows_per_sample * index_bytes;
+    choose_window(columns, plan);
+  } else {
+    plan.window_samples = samples_at_once(input_floats * float_bytes, path_chunk);
+  }
   const Index partial = quant::GramProducts::partial_bytes(plan.gram_extent()) +
                         (plan.is_conv ? 3 * plan.rows_per_sample * index_bytes : 0);
   plan.thread_bytes = partial + (plan.problems > 1 && !plan.gathers_chunks ? columns : 0);
@@ -359,7 +361,8 @@ GramShares gram_shares(const LayerPlan& layer, int threads, Index memory_per_ran
   shares.threads = static_cast<int>(at_once(layer.thread_bytes));
   shares.tiles = at_once(layer.tile_bytes);
   const Index rows_bytes = shares.threads * layer.thread_bytes;
-  if (layer.gathers_chunks) {
+  if (!layer.needs_whole_chunks()) {
+    if (!layer.is_conv) shares.window_chunks = std::max<Index>(1, window_floats / (layer.path.sample_chunk * layer.path.inputs));
     shares.bytes = layer.shared_bytes + std::max(rows_bytes, shares.tiles * layer.tile_bytes);
     return shares;
   }

@@ -62,8 +62,8 @@ struct LayerPlan {
   Index tile_bytes = 0;    ///< memory of one tile
   Index piece_bytes = 0;   ///< of that shared memory: a chunk of outputs on its way to the next layer
   Index thread_bytes = 0;  ///< Gram form: memory of one thread that makes patches and products
-  Index window_samples = 0;       ///< Gram form: samples whose inputs must be at hand for a chunk of rows
-  Index window_sample_bytes = 0;  ///< ... and memory of one of them
+  Index window_samples = 0;       ///< Gram form: samples whose inputs are at hand together, of a convolution for a chunk of rows
+  Index window_sample_bytes = 0;  ///< ... and memory of one of them; 0 for a dense layer, whose columns are read as they are
   bool gathers_chunks = false;    ///< Gram form: a chunk's columns are gathered from windows of so many samples in turn
   Index patch_samples = 0;        ///< residual form: samples of a convolution's inputs that patches are made from at once
 
@@ -75,6 +75,9 @@ struct LayerPlan {
   [[nodiscard]] bool lacks_rows() const {
     return method != Method::msq && path.samples < path.inputs && path.samples / rows_per_sample * positions >= path.inputs;
   }
+
+  /// Gram form: all samples of a chunk of rows are at hand while its columns are made.
+  [[nodiscard]] bool needs_whole_chunks() const { return is_conv && !gathers_chunks; }
 
   [[nodiscard]] Index tiles_per_problem() const { return ceil_div(problem_neurons, tile_width); }
   [[nodiscard]] Index tile_count() const { return problems * tiles_per_problem(); }
