@@ -430,8 +430,8 @@ void QuantizeJob::record_quantized(const LayerPlan& layer, bool hands_on_outputs
   });
 }
 
-/// What the tiles' products say, on root. None where they do not, or overflow, which the outputs need not do: these then
-/// have to be looked at. Collective.
+/// What the tiles' products say, on root. None where they do not, or where squares overflow or vanish, which the outputs
+/// need not do: these then have to be looked at. Collective.
 std::optional<LayerError> QuantizeJob::error_of_products(const LayerPlan& layer, const RankReport& mine) const {
   if (!layer.error_from_products) return std::nullopt;
   LayerError error;
@@ -439,9 +439,9 @@ std::optional<LayerError> QuantizeJob::error_of_products(const LayerPlan& layer,
     error.difference += tile.difference;
     error.reference += tile.reference;
   }
-  bool is_finite = std::isfinite(error.difference) && std::isfinite(error.reference);
-  comm_.broadcast(is_finite);
-  return is_finite ? std::optional(error) : std::nullopt;
+  bool is_known = std::isfinite(error.difference) && std::isfinite(error.reference) && error.reference > 0;
+  comm_.broadcast(is_known);
+  return is_known ? std::optional(error) : std::nullopt;
 }
 
 void QuantizeJob::run_layer(std::size_t index) {

@@ -249,6 +249,29 @@ TEST_P(ThreeLayersByForm, AreTheSameOnRanksAndByTheDefinition) {
   world().barrier();
 }
 
+// Squares below float32's range, or beyond it: no products tell the error, the outputs do.
+TEST_F(ThreeLayers, OutputsTellTheErrorWhereSquaresDoNot) {
+  for (const auto& [activations, weights] : {std::pair{1e-25F, 1.0F}, {1e13F, 1e10F}}) {
+    const Eigen::MatrixXf X = activations * X_[0];
+    const Eigen::MatrixXf W = weights * W_[0];
+    const std::string run = fmt::format("run{:g}", activations);
+    world().agree([&] {
+      if (!world().is_root()) return;
+      write_h5(job_ / "acts.h5", run, X);
+      write_npy(job_ / "w.npy", "<f4", "f4", W);
+    });
+    const Json layer = {{"name", "fc"}, {"weight", location("w.npy")}, {"inputs", location("acts.h5", run)}};
+    job_.configure({{"layers", {layer}}, {"quantization", quantization()}});
+    const Json report = job_.run(world(), run, {"quantization.form=gram"});
+    if (!world().is_root()) continue;
+    const Eigen::MatrixXd Q = decode(job_.codes(run, "fc"), job_.steps(run, "fc"), 16);
+    const Eigen::MatrixXd V = X.cast<double>() * W.cast<double>().transpose();
+    const double error = (V - X.cast<double>() * Q.transpose()).norm() / V.norm();
+    EXPECT_NEAR(report["layers"][0]["relative_error"].get<double>(), error, 1e-4 * error) << run;
+  }
+  world().barrier();
+}
+
 // Each layer's result depends on its own files alone.
 TEST_F(ThreeLayers, OneByOneGiveTheSame) {
   const Json together = job_.run(world(), "together");

@@ -14,8 +14,8 @@ struct OutputNorms {
 };
 
 /// Of a finished tile where X = Xq: tr((W−Q)ᵀG(W−Q)) and tr(WᵀGW) from the lower triangle of G. What single precision
-/// leaves of a norm far below those of its terms is noise; a negative sum counts as 0. Not finite where products of
-/// single precision overflow, which the outputs themselves need not do.   Cost: 2·N²·n flops.
+/// leaves of a norm far below those of its terms is noise; a negative sum counts as 0. Not finite, or 0, where products
+/// of single precision overflow or vanish, which the outputs themselves need not do.   Cost: 2·N²·n flops.
 [[nodiscard]] OutputNorms output_norms(const GramProducts& products, const Tile& tile);
 
 /// Bytes that output_norms() needs beside the tile, at most.
