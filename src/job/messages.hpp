@@ -25,7 +25,7 @@ struct TileReport {
   Index zeros = 0;
   std::vector<double> gains;  ///< what each sweep took off ‖U‖²_F
   std::vector<float> bias;    ///< of its neurons, where the tile corrected it
-  double difference = 0;      ///< its part of LayerError, where the products gave it
+  double difference = 0;      ///< its part of LayerError, where the products are to tell it; NaN where they do not
   double reference = 0;
 
   template <class Archive>

@@ -430,8 +430,7 @@ void QuantizeJob::record_quantized(const LayerPlan& layer, bool hands_on_outputs
   });
 }
 
-/// What the tiles' products say, on root. None where they do not, or where squares overflow or vanish, which the outputs
-/// need not do: these then have to be looked at. Collective.
+/// What the tiles' products say, on root. None where those of some tile do not: the outputs have to be looked at. Collective.
 std::optional<LayerError> QuantizeJob::error_of_products(const LayerPlan& layer, const RankReport& mine) const {
   if (!layer.error_from_products) return std::nullopt;
   LayerError error;
@@ -439,7 +438,7 @@ std::optional<LayerError> QuantizeJob::error_of_products(const LayerPlan& layer,
     error.difference += tile.difference;
     error.reference += tile.reference;
   }
-  bool is_known = std::isfinite(error.difference) && std::isfinite(error.reference) && error.reference > 0;
+  bool is_known = std::isfinite(error.difference) && std::isfinite(error.reference);
   comm_.broadcast(is_known);
   return is_known ? std::optional(error) : std::nullopt;
 }

@@ -49,15 +49,13 @@ class ScaleModel {
     const double room = machine.node_memory_gb * giga * memory_share_of_ranks / per_node_ - real(own_base_memory);
     const double windows = 2 * real(quant::InputBlock::bytes(local)) / per_node_;  // this block and the next, per node
     const double tile_bytes = real(quant::TilePath::bytes(local, layer.tile_width));
-    if (room < windows + tile_bytes)
-      throw_input("scale: --node-memory-gb is {:g}; expected at least {:.3g}: {} ranks of a node with a block and a tile each",
-                  machine.node_memory_gb,
-                  (windows + tile_bytes + real(own_base_memory)) * per_node_ / memory_share_of_ranks / giga, per_node_);
+    needed_gb_ = (windows + tile_bytes + real(own_base_memory)) * per_node_ / memory_share_of_ranks / giga;
     wave_ = std::clamp<Index>(static_cast<Index>((room - windows) / tile_bytes), 1, tiles_);
     waves_ = ceil_div(tiles_, wave_);
   }
 
   [[nodiscard]] ScalePoint point() const;
+  [[nodiscard]] double needed_gb() const { return needed_gb_; }
 
  private:
   [[nodiscard]] double flop_rate() const { return machine_.gflops * giga; }
@@ -84,6 +82,7 @@ class ScaleModel {
   Index tiles_ = 0;  ///< of a rank
   Index wave_ = 1;   ///< of them at a time
   Index waves_ = 1;
+  double needed_gb_ = 0;  ///< of a node's memory
 };
 
 /// The slower of arithmetic and memory: a block passes U once for P and twice for the update, both outputs where they
@@ -251,6 +250,10 @@ ScalePoint predict_scale(const LayerPlan& layer, const ScaleMachine& machine, co
   require(layer.form == Form::residual && !layer.is_conv, "predict_scale: a dense layer in residual form");
   require(ranks >= 1, "predict_scale: at least one rank");
   return ScaleModel(layer, machine, design, ranks).point();
+}
+
+double node_memory_needed(const LayerPlan& layer, const ScaleMachine& machine, int ranks) {
+  return ScaleModel(layer, machine, {}, ranks).needed_gb();
 }
 
 }  // namespace gpfq::job

@@ -36,6 +36,9 @@ struct ScalePoint {
 [[nodiscard]] ScalePoint predict_scale(const LayerPlan& layer, const ScaleMachine& machine, const ScaleDesign& design,
                                        int ranks);
 
+/// GB that a node must have for a block and a tile of each of its ranks.
+[[nodiscard]] double node_memory_needed(const LayerPlan& layer, const ScaleMachine& machine, int ranks);
+
 /// Seconds of an all-reduce of `bytes` by `ranks` ranks, `per_node` of a node: the better of doubling (every step sends
 /// all) and of reduce-scatter with allgather (2·(p−1)/p of the bytes), inside nodes first. @param at_once  such sums
 /// that run on a node at a time

@@ -2,8 +2,10 @@
 // The model of scale as tables and as JSON.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "gpfq/base/error.hpp"
 #include "job/scale.hpp"
 
 namespace gpfq::job {
@@ -95,15 +97,26 @@ OrderedJson point_json(const ScalePoint& p) {
           {"limit", p.limit}};
 }
 
+/// @throws Error (input) where nodes of so little memory do not hold their ranks
+LayerPlan plan_on_nodes(const ScaleShape& shape, const ScaleMachine& machine) {
+  LayerPlan layer = plan_of_shape(shape);
+  double needed = 0;
+  for (int ranks = 2; ranks <= most_ranks; ranks *= 2) needed = std::max(needed, node_memory_needed(layer, machine, ranks));
+  if (machine.node_memory_gb < needed)
+    throw_input("scale: --node-memory-gb is {:g}; expected at least {:.3f}: a block and a tile for each of a node's ranks, {} of them",
+                machine.node_memory_gb, needed + 0.001, machine.cores_per_node);
+  return layer;
+}
+
 }  // namespace
 
 std::string scale_table(const ScaleShape& shape, const ScaleMachine& machine, const ScaleDesign& design) {
-  const LayerPlan layer = plan_of_shape(shape);
+  const LayerPlan layer = plan_on_nodes(shape, machine);
   return title(layer, machine) + points_table(layer, machine, design) + design_table(layer, machine, design);
 }
 
 std::string scale_json(const ScaleShape& shape, const ScaleMachine& machine, const ScaleDesign& design) {
-  const LayerPlan layer = plan_of_shape(shape);
+  const LayerPlan layer = plan_on_nodes(shape, machine);
   OrderedJson json = {{"inputs", layer.path.inputs},     {"neurons", layer.neurons},
                       {"samples", layer.path.samples},   {"shared_inputs", layer.path.shared},
                       {"block", layer.path.block_width}, {"tile", layer.tile_width},

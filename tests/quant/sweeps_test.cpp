@@ -545,5 +545,33 @@ TEST(OutputNorms, AreThoseOfTheOutputsThemselves) {
   }
 }
 
+// Small numbers are no reason not to tell; a residual that all but cancels is, and one of nothing.
+TEST(OutputNorms, AreNotToldWhereSinglePrecisionDoesNot) {
+  const auto norms_of_path = [](const PathData& data) {
+    const GramProducts products = make_products(data, 32, false);
+    Tile tile = make_tile(data, 32);
+    quantize_by_gram(products, tile);
+    return std::pair{output_norms(products, tile), norms_of(data, codes_of(data, tile.codes())).sum()};
+  };
+  PathData data = random_data(300, 90, swept_neurons, 255, true, 89);
+  for (const float scale : {1e-12F, 1e12F}) {
+    PathData scaled = data;
+    scaled.X *= scale;
+    scaled.Xq *= scale;
+    scaled.W *= scale;
+    scaled.alphabets.clear();
+    for (const Alphabet& alphabet : data.alphabets) scaled.alphabets.emplace_back(255, alphabet.step() * 254 * scale);
+    const auto [norms, difference] = norms_of_path(scaled);
+    EXPECT_NEAR(norms.difference, difference, 1e-4 * difference) << scale;
+  }
+  // One direction, ever shorter: later inputs make up for earlier ones, until next to nothing is left over.
+  for (Index t = 1; t < data.inputs(); ++t) data.X.col(t) = 0.9F * data.X.col(t - 1);
+  data.Xq = data.X;
+  EXPECT_TRUE(std::isnan(norms_of_path(data).first.difference));
+  data.X.setZero();
+  data.Xq.setZero();
+  EXPECT_TRUE(std::isnan(norms_of_path(data).first.reference));
+}
+
 }  // namespace
 }  // namespace gpfq::quant
