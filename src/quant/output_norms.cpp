@@ -21,6 +21,7 @@ using Packed = Eigen::Map<Matrix>;
 // Inputs whose products with a panel are at hand together.
 constexpr Index product_inputs = 1024;
 constexpr double least_told = 0x1p-12;
+constexpr double most_told = 0x1p252;  // outputs of both networks are finite below it
 constexpr int most_exponent = 126;
 Index work_inputs(Index inputs, Index panel_width) { return std::max(std::min(inputs, product_inputs), panel_width); }
 
@@ -28,7 +29,8 @@ double inner_product(const ConstPacked& a, const Packed& b) {
   return a.cast<double>().cwiseProduct(b.cast<double>()).sum();
 }
 
-/// tr(VᵀGV): what is on the diagonal of panels once, what is below it twice. NaN where it is too small beside its terms.
+/// tr(VᵀGV): what is on the diagonal of panels once, what is below it twice. NaN where it is too small beside its terms, or
+/// too large.
 /// @param V  N×n, the n neurons of an input contiguous; comes back multiplied by a power of two, so that no product
 /// leaves float32's range that the result need not leave   @param work  of work_inputs()·n values
 double squared_norm(const GramProducts& products, AlignedBuffer<float>& V, Index n, AlignedBuffer<float>& work) {
@@ -57,8 +59,9 @@ double squared_norm(const GramProducts& products, AlignedBuffer<float>& V, Index
       below += inner_product(ConstPacked(V.data() + begin * n, n, count), rows);
     }
   }
-  const double norm = on_diagonal + 2 * below;
-  return norm > least_told * orthogonal ? std::ldexp(norm, 2 * exponent) : std::nan("");
+  const double scaled = on_diagonal + 2 * below;
+  const double norm = std::ldexp(scaled, 2 * exponent);
+  return scaled > least_told * orthogonal && norm < most_told ? norm : std::nan("");
 }
 
 }  // namespace

@@ -15,7 +15,8 @@ struct OutputNorms {
 
 /// Of a finished tile where X = Xq: tr((W−Q)ᵀG(W−Q)) and tr(WᵀGW) from the lower triangle of G. A norm of less than
 /// 2⁻¹² of what it would be if the inputs were orthogonal, Σ_t G_tt ‖row t of V‖², is not told: rounding has taken 4e-7 of
-/// that, so that those which are told are within 0.2 %, the most of them within 1e-5.   Cost: 2·N²·n flops.
+/// that, so that those which are told are within 0.2 %, the most of them within 1e-5. Nor is one of 2²⁵² or more, for
+/// outputs may not be finite then.   Cost: 2·N²·n flops.
 [[nodiscard]] OutputNorms output_norms(const GramProducts& products, const Tile& tile);
 
 /// Bytes that output_norms() needs beside the tile, at most.
