@@ -75,7 +75,9 @@ clean_nodes() {
 }
 
 # launcher_command: fills `launcher`. mpirun starts ranks where the allocation has tasks and leaves threads where the
-# system puts them (Slurm's CPUs may be hardware threads, which mpirun counts differently); srun pins by itself.
+# system puts them (Slurm's CPUs may be hardware threads, which mpirun counts differently); srun pins by itself. Slurm's
+# fences in the shape of a tree let ranks out of MPI_Init before all are in it, where Open MPI crashes now and then; its
+# rings wait for all.
 launcher_command() {
   local words options=()
   words=("${GPFQ_LAUNCHER:-mpirun}")
@@ -87,6 +89,7 @@ launcher_command() {
     if [[ " ${words[*]} ${options[*]-} " != *' --mpi='* ]]; then
       words+=(--mpi=pmix)
     fi
+    export SLURM_PMIX_FENCE=${SLURM_PMIX_FENCE-ring}
     launcher=("${words[@]}" -K1 --ntasks="$rank_count" --cpus-per-task="$threads")
     if [[ -z ${SLURM_NTASKS-}${SLURM_NTASKS_PER_NODE-} ]]; then
       launcher+=(--ntasks-per-node="$most_ranks")
