@@ -184,7 +184,7 @@ struct Checkpoint {
 void add_runs(const std::vector<std::map<Index, Index>>& ranks, std::map<Index, Index>& done);
 
 /// Version of these structures; another one is refused.
-inline constexpr int checkpoint_version = 7;
+inline constexpr int checkpoint_version = 8;
 
 [[nodiscard]] std::filesystem::path checkpoint_folder(const std::filesystem::path& output);
 [[nodiscard]] std::filesystem::path manifest_of(const std::filesystem::path& output);

@@ -64,10 +64,10 @@ struct GramMemory {
     for (Index first = 0; first < inputs; first += extent.panel_width)
       triangle += (inputs - first) * std::min(extent.panel_width, inputs - first);
     const Index square = inputs * inputs;
-    const Index of_C = extent.shared ? 0 : extent.whole ? square : triangle;
-    sums = layer.problems * (triangle + of_C) * sum_bytes;
+    sums = layer.problems * quant::GramProducts::sum_bytes(extent);
     turning = (extent.whole ? square : inputs * extent.panel_width) * float_bytes;
-    numbers = layer.problems * (extent.whole ? square : triangle) * (extent.shared ? 1 : 2) * float_bytes;
+    const Index kept = extent.whole ? square : triangle;
+    numbers = layer.problems * (kept + (extent.shared ? 0 : kept) + (extent.compares ? square + kept : 0)) * float_bytes;
   }
 };
 
@@ -342,8 +342,8 @@ void Estimator::add_gram(const LayerPlan& layer, LayerEstimate& estimate) const 
   const Index b = shape.block_width;
   const quant::GramExtent extent = layer.gram_extent();
   const double triangle = inputs * (inputs + real(b)) / 2;
-  const double of_C = extent.shared ? 0 : extent.whole ? inputs * inputs : triangle;
-  const double pairs = (triangle + of_C) * real(layer.problems);
+  const double of_C = extent.shared ? 0 : extent.whole || extent.compares ? inputs * inputs : triangle;  // or of K
+  const double pairs = (triangle + of_C + (extent.compares ? triangle : 0)) * real(layer.problems);
   estimate.bytes_read += networks * plan_.samples * map_floats(layer) * float_bytes;
   estimate.seconds["read"] +=
       real(networks * plan_.samples * map_floats(layer) * float_bytes) * rows / real(shape.samples) / read_rate_ +
@@ -368,7 +368,7 @@ void Estimator::add_gram(const LayerPlan& layer, LayerEstimate& estimate) const 
   const double residual = product_seconds(4 * inputs * inputs * width, shallow_share(b));
   const double sweep = product_seconds(2 * inputs * inputs * width, shallow_share(b)) +
                        inputs * width * kernel_seconds_per_weight(b) * crowding_;
-  const double error = layer.error_from_products ? product_seconds(2 * inputs * inputs * width, shallow_share(b)) : 0.0;
+  const double error = layer.error_from_products ? product_seconds(error_products(layer) * inputs * inputs * width, shallow_share(b)) : 0.0;
   const int searched = layer.candidates > 1 ? layer.candidates : 0;
   estimate.seconds["path"] += over_threads(most_tiles * searched) * (path + residual) +
                               over_threads(most_tiles) * (path + (layer.sweeps > 0 ? residual : 0.0) + layer.sweeps * sweep + error);

@@ -21,6 +21,8 @@ constexpr Index wide_block_bytes = Index{32} << 20;
 constexpr Index default_panel = 128;
 // Most inputs for which G and C are formed without being asked to: their triangles then take 400 MiB.
 constexpr Index most_gram_inputs = 5792;
+// Most inputs for which all of K and L are formed, for the error alone: no more memory than that.
+constexpr Index most_compared_inputs = 4096;
 // A convolution's residual is kept only where a block and a tile over all rows stay below this, the second matrix that
 // keeps a dense layer's outputs where they stay below that.
 constexpr Index residual_limit_bytes = Index{256} << 20;
@@ -101,18 +103,26 @@ double residual_cost(const LayerPlan& plan, Index block, bool keeps_outputs) {
          kernel_cost(plan, block) * (plan.candidates + plan.sweeps) + (keeps_outputs ? 0 : propagation_cost(plan));
 }
 
+double products_beside(const LayerPlan& plan, bool error_from_products) {
+  if (plan.path.shared) return 0;
+  const bool whole = plan.measures() || plan.diffuses || plan.orders_by_activation || error_from_products;
+  return (whole ? 1 : 0) + (error_from_products ? 1 : 0);
+}
+
+double error_products(const LayerPlan& plan) { return plan.path.shared ? 2 : 5; }
+
 double gram_cost(const LayerPlan& plan, Index panel, bool error_from_products) {
   const double N = static_cast<double>(plan.path.inputs);
   const double networks = static_cast<double>(plan.path.networks());
   // The path of each candidate and again of the one that is kept, what comes of it, sweeps; C whole instead of half.
   const double paths = plan.candidates > 1 ? plan.candidates + 1 : 1;
   const double after = plan.measures() ? 4.0 * (plan.candidates > 1 ? plan.candidates : 0) + (plan.sweeps > 0 ? 4.0 : 0.0) + 2.0 * plan.sweeps : 0.0;
-  const double triangles = (plan.measures() || plan.orders_by_activation) && !plan.path.shared ? 1.5 : 1.0;
+  const double formed = networks + products_beside(plan, error_from_products);
   return N * N *
-             (networks * static_cast<double>(plan.path.samples) * triangles / narrow_share(panel) +
+             (formed * static_cast<double>(plan.path.samples) / narrow_share(panel) +
               (networks * paths + after) * static_cast<double>(plan.problem_neurons) / shallow_share(panel)) +
          kernel_cost(plan, panel) * (paths + plan.sweeps) +
-         (error_from_products ? 2 * N * N * static_cast<double>(plan.problem_neurons) / shallow_share(panel)
+         (error_from_products ? error_products(plan) * N * N * static_cast<double>(plan.problem_neurons) / shallow_share(panel)
                               : propagation_cost(plan));
 }
 
@@ -121,14 +131,15 @@ void choose_form(const LayerSettings& settings, Index asked_block, bool can_keep
   plan.path.block_width = panel;
   const bool keeps = can_keep && residual_bytes(plan, true, 1) <= outputs_limit_bytes &&
                      residual_bytes(plan, true, plan.candidates) <= candidates_limit_bytes;
-  const bool can_measure = is_last && !plan.is_conv && plan.path.shared;
+  const bool can_measure = is_last && !plan.is_conv && (plan.path.shared || plan.path.inputs <= most_compared_inputs);
+  const bool measures = can_measure && gram_cost(plan, panel, true) <= gram_cost(plan, panel, false);
   const Index block = choose_block(plan, asked_block, keeps);
   const auto take = [&](Form form, std::string reason) {
     plan.form = form;
     plan.reason = std::move(reason);
     plan.path.block_width = form == Form::residual ? block : panel;
     plan.path.keeps_outputs = form == Form::residual && keeps;
-    plan.error_from_products = form == Form::gram && can_measure;
+    plan.error_from_products = form == Form::gram && measures;
   };
   if (plan.method == Method::msq) return take(Form::rounding, "method msq");
   if (plan.problems > 1)
@@ -142,7 +153,7 @@ void choose_form(const LayerSettings& settings, Index asked_block, bool can_keep
   if (plan.is_conv && plan.orders_by_activation && fits_gram)
     return take(Form::gram, "order activation");  // the residual form would read a channel for each of its inputs
   if (!fits_gram) return take(Form::residual, "too many inputs for G and C");
-  if (gram_cost(plan, panel, can_measure) <= residual_cost(plan, block, keeps)) return take(Form::gram, "cheaper");
+  if (gram_cost(plan, panel, measures) <= residual_cost(plan, block, keeps)) return take(Form::gram, "cheaper");
   if (plan.is_conv && residual_bytes(plan, false, plan.candidates) > residual_limit_bytes)
     return take(Form::gram, "too many rows for a residual");
   take(Form::residual, keeps ? "cheaper, hands on outputs" : "cheaper");

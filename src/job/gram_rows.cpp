@@ -54,7 +54,7 @@ void extract_both(const LayerTask& task, const LayerRows& rows, const LayerRows:
 
 void add_columns(const LayerTask& task, ChunkColumns& columns, Index problem, int threads, Products& products) {
   const Index first = (problem - columns.problems.begin) * task.layer.path.inputs * columns.stride;
-  const float* analog = task.layer.path.shared ? nullptr : columns.analog.data() + first;
+  float* analog = task.layer.path.shared ? nullptr : columns.analog.data() + first;
   products[static_cast<std::size_t>(problem)].add(columns.quantized.data() + first, analog, columns.stride,
                                                   columns.stride, threads);
 }

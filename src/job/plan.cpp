@@ -173,12 +173,13 @@ void set_costs(const net::Graph& graph, LayerPlan& plan) {
   if (plan.form == Form::gram) {
     const double N = static_cast<double>(plan.path.inputs);
     const bool has_target = plan.corrects_target && !plan.path.shared;
-    // Triangles of G and C, or all of C; the path's products, also for each radius tried, XqᵀU after it, sweeps, the error; factors.
-    const double formed = plan.gram_extent().whole && !plan.path.shared ? 3 : networks;
+    // Triangles of G and C, or all of C or K, and of L; the path's products, also for each radius tried, XqᵀU after it, sweeps, the
+    // error; factors.
+    const double formed = networks + products_beside(plan, plan.error_from_products);
     const double squares = !plan.diffuses ? networks : has_target ? 3 : 1;
     const double per_neuron = squares * (plan.candidates > 1 ? plan.candidates + 1 : 1) +
                               4.0 * ((plan.candidates > 1 ? plan.candidates : 0) + (plan.sweeps > 0 ? 1 : 0)) + 2.0 * plan.sweeps +
-                              (plan.error_from_products ? 2.0 : 0.0);
+                              (plan.error_from_products ? error_products(plan) : 0.0);
     const double factor = plan.diffuses ? (has_target ? 10.0 : 4.0) / 3 * N : 0;
     plan.flops = entries * N * formed + entries / static_cast<double>(plan.path.samples) * N *
                                             (static_cast<double>(plan.problem_neurons) * per_neuron + factor);
@@ -296,7 +297,7 @@ Index result_bytes(const net::Graph& graph, const JobPlan& plan) {
 
 quant::GramExtent LayerPlan::gram_extent() const {
   const bool whole = measures() || diffuses || orders_by_activation;
-  return {path.inputs, path.block_width, path.shared, whole, path.sums_columns};
+  return {path.inputs, path.block_width, path.shared, whole, path.sums_columns, error_from_products && !path.shared};
 }
 
 std::string form_name(Form form) {

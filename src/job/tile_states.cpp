@@ -88,9 +88,7 @@ Index checkpoint_bytes(const JobPlan& plan, const Config& config, int ranks) {
   Index most = 0;
   for (const LayerPlan* layer : plan.quantized_layers()) {
     if (layer->form == Form::gram) {
-      const Index networks = layer->path.networks();
-      const Index sums = networks * layer->path.inputs * (layer->path.inputs + 1) * static_cast<Index>(sizeof(std::int64_t));
-      most = std::max(most, 2 * (layer->problems * sums + overhead));
+      most = std::max(most, 2 * (layer->problems * quant::GramProducts::sum_bytes(layer->gram_extent()) + overhead));
     }
     if (layer->form != Form::residual) continue;
     const RankGrid grid = choose_grid(*layer, config, ranks);

@@ -38,6 +38,14 @@ std::vector<Range> cut(Range range, Index most, Index unit) {
   return pieces;
 }
 
+/// Entries of a lower triangle of panels.
+Index triangle_entries(const GramExtent& extent) {
+  Index entries = 0;
+  for (Index first = 0; first < extent.inputs; first += extent.panel_width)
+    entries += (extent.inputs - first) * std::min(extent.panel_width, extent.inputs - first);
+  return entries;
+}
+
 /// (columns of a panel)ᵀ (the same columns of the other network); of what lies above the diagonal, which nobody reads,
 /// the larger part is left out.
 void multiply_panel(const ConstColumns& left, const ConstColumns& right, Matrix& partial) {
@@ -55,26 +63,30 @@ GramProducts::GramProducts(const GramExtent& extent)
 /// The lower triangle falls into small triangles on the diagonal and, halving it again and again, squares below them.
 std::vector<GramProducts::Piece> GramProducts::pieces_of(const GramExtent& extent) {
   require(extent.inputs > 0 && extent.panel_width > 0, "GramProducts: empty shape");
+  require(!extent.shared || !extent.compares, "GramProducts: X = Xq leaves nothing to compare");
   std::vector<Piece> pieces;
   const Index unit = extent.panel_width;
-  const auto add_rectangle = [&](bool is_G, Range left, Range right) {
+  const auto add_rectangle = [&](Product product, Range left, Range right) {
     for (const Range s : cut(left, widest_left, unit))
-      for (const Range t : cut(right, widest_right, unit)) pieces.push_back({is_G, s, t});
+      for (const Range t : cut(right, widest_right, unit)) pieces.push_back({product, s, t});
   };
-  const std::function<void(bool, Range)> add_triangle = [&](bool is_G, Range range) {
-    if (range.size() <= std::max(unit, is_G ? widest_triangle : 0)) return pieces.push_back({is_G, range, range});
+  const std::function<void(Product, Range)> add_triangle = [&](Product product, Range range) {
+    const Index widest = is_symmetric(product) ? widest_triangle : 0;
+    if (range.size() <= std::max(unit, widest)) return pieces.push_back({product, range, range});
     const Index middle = range.begin + round_up(range.size() / 2, unit);
-    add_rectangle(is_G, {range.begin, middle}, {middle, range.end});
-    add_triangle(is_G, {range.begin, middle});
-    add_triangle(is_G, {middle, range.end});
+    add_rectangle(product, {range.begin, middle}, {middle, range.end});
+    add_triangle(product, {range.begin, middle});
+    add_triangle(product, {middle, range.end});
   };
   const Range all{0, extent.inputs};
-  add_triangle(true, all);
+  add_triangle(Product::G, all);
   if (extent.shared) return pieces;
-  if (extent.whole)
-    add_rectangle(false, all, all);
+  const Product other = extent.compares ? Product::K : Product::C;
+  if (is_whole(other, extent))
+    add_rectangle(other, all, all);
   else
-    add_triangle(false, all);
+    add_triangle(other, all);
+  if (extent.compares) add_triangle(Product::L, all);
   return pieces;
 }
 
@@ -84,19 +96,26 @@ Index GramProducts::partial_bytes(const GramExtent& extent) {
   return most * static_cast<Index>(sizeof(float));
 }
 
+Index GramProducts::sum_bytes(const GramExtent& extent) {
+  const Index square = extent.inputs * extent.inputs;
+  const Index triangle = triangle_entries(extent);
+  const Index of_C = extent.shared ? 0 : extent.whole || extent.compares ? square : triangle;
+  const Index columns = extent.sums_columns ? (extent.shared ? 1 : 2) * extent.inputs : 0;
+  return (triangle + of_C + (extent.compares ? triangle : 0) + columns) * static_cast<Index>(sizeof(std::int64_t));
+}
+
 Index GramProducts::bytes(const GramExtent& extent) {
   const Index inputs = extent.inputs;
-  Index entries = 0;
-  for (Index first = 0; first < inputs; first += extent.panel_width)
-    entries += (inputs - first) * std::min(extent.panel_width, inputs - first);
+  const Index entries = triangle_entries(extent);
   const Index square = inputs * inputs;
-  // Sums (8 bytes) and numbers (4 bytes) of G and C side by side while they are turned; objects and aligned ends.
+  // Sums (8 bytes) and numbers (4 bytes) side by side while they are turned; objects and aligned ends.
   const Index panels = ceil_div(inputs, extent.panel_width);
-  const Index networks = extent.shared ? 1 : 2;
-  const Index beside = (panels * panel_overhead_bytes) * networks + inputs * 40 * panels + inputs * 32;
-  if (!extent.whole) return entries * 12 * networks + beside;
-  const Index turning = entries * 8 + square * 4 + (extent.shared ? 0 : square * 12);
-  return std::max(turning, square * 4 * (networks + 1)) + beside;  // reordering makes a copy of one of them
+  const Index kept = (extent.whole ? square : entries) * 4;
+  const Index numbers = kept * (1 + (extent.shared ? 0 : 1) + (extent.compares ? 1 : 0)) + (extent.compares ? square * 4 : 0);
+  const Index products = 1 + (extent.shared ? 0 : 1) + (extent.compares ? 2 : 0);
+  const Index beside = (panels * panel_overhead_bytes) * products + inputs * 40 * panels + inputs * 32;
+  const Index reordering = extent.whole ? square * 4 * (products + 1) : 0;  // a copy of one of them
+  return std::max(sum_bytes(extent) + numbers, reordering) + beside;
 }
 
 void GramProducts::start(std::span<const double> quantized_bounds, std::span<const double> analog_bounds,
@@ -104,6 +123,9 @@ void GramProducts::start(std::span<const double> quantized_bounds, std::span<con
   require(static_cast<Index>(quantized_bounds.size()) == inputs(), "GramProducts: one bound per input");
   G_sums_.clear();
   C_sums_.clear();
+  L_sums_.clear();
+  std::vector<double> others(analog_bounds.begin(), analog_bounds.end());  // of X, or X − Xq
+  for (std::size_t t = 0; extent_.compares && t < others.size(); ++t) others[t] += quantized_bounds[t];
   if (extent_.sums_columns) {
     std::vector<double> bounds(quantized_bounds.begin(), quantized_bounds.end());
     if (!extent_.shared) bounds.insert(bounds.end(), analog_bounds.begin(), analog_bounds.end());
@@ -117,19 +139,25 @@ void GramProducts::start(std::span<const double> quantized_bounds, std::span<con
     G_sums_.emplace_back(inputs() - first, width_of(panel));
     G_sums_.back().start(rows, bound_exponents(quantized_bounds.subspan(at, width), 1.0));
     if (extent_.shared) continue;
-    C_sums_.emplace_back(extent_.whole ? inputs() : inputs() - first, width_of(panel));
-    C_sums_.back().start(extent_.whole ? bound_exponents(quantized_bounds, static_cast<double>(samples)) : rows,
-                         bound_exponents(analog_bounds.subspan(at, width), 1.0));
+    const std::span<const double> own = std::span(others).subspan(at);
+    const bool whole = extent_.whole || extent_.compares;
+    C_sums_.emplace_back(whole ? inputs() : inputs() - first, width_of(panel));
+    C_sums_.back().start(whole ? bound_exponents(quantized_bounds, static_cast<double>(samples)) : rows,
+                         bound_exponents(own.first(width), 1.0));
+    if (!extent_.compares) continue;
+    L_sums_.emplace_back(inputs() - first, width_of(panel));
+    L_sums_.back().start(bound_exponents(own, static_cast<double>(samples)), bound_exponents(own.first(width), 1.0));
   }
 }
 
-void GramProducts::add_piece(const Piece& piece, const float* Xq, const float* X, Index rows, Index stride) {
+/// @param s_columns, t_columns  of all inputs
+void GramProducts::add_piece(const Piece& piece, const float* s_columns, const float* t_columns, Index rows, Index stride) {
   const Eigen::OuterStride<> outer(stride);
-  const ConstColumns left((piece.is_G ? Xq : X) + piece.left.begin * stride, rows, piece.left.size(), outer);
-  const ConstColumns right(Xq + piece.right.begin * stride, rows, piece.right.size(), outer);
+  const ConstColumns left(s_columns + piece.left.begin * stride, rows, piece.left.size(), outer);
+  const ConstColumns right(t_columns + piece.right.begin * stride, rows, piece.right.size(), outer);
   Matrix partial(left.cols(), right.cols());
-  const bool is_triangle = piece.left.begin == piece.right.begin && (piece.is_G || !extent_.whole);
-  if (is_triangle && piece.is_G) {
+  const bool is_triangle = piece.left.begin == piece.right.begin && !is_whole(piece.product, extent_);
+  if (is_triangle && is_symmetric(piece.product)) {
     partial.setZero();
     partial.selfadjointView<Eigen::Upper>().rankUpdate(left.transpose());
   } else if (is_triangle) {
@@ -138,7 +166,7 @@ void GramProducts::add_piece(const Piece& piece, const float* Xq, const float* X
     partial.noalias() = left.transpose() * right;
   }
   for (const Range columns : cut(piece.left, panel_width(), panel_width())) {
-    FixedPointSum& sum = (piece.is_G ? G_sums_ : C_sums_)[static_cast<std::size_t>(columns.begin / panel_width())];
+    FixedPointSum& sum = sums_of(piece.product)[static_cast<std::size_t>(columns.begin / panel_width())];
     const Index first_row = inputs() - sum.rows();
     const Range rows_below{is_triangle ? columns.begin : piece.right.begin, piece.right.end};
     sum.add(partial.data() + (rows_below.begin - piece.right.begin) * left.cols() + columns.begin - piece.left.begin,
@@ -146,55 +174,78 @@ void GramProducts::add_piece(const Piece& piece, const float* Xq, const float* X
   }
 }
 
-void GramProducts::add(const float* Xq, const float* X, Index rows, Index stride, int threads) {
-  parallel_for(static_cast<Index>(pieces_.size()), threads,
-               [&](Index i) { add_piece(pieces_[static_cast<std::size_t>(i)], Xq, X, rows, stride); });
-  if (!columns_) return;
-  for (Index t = 0; t < inputs(); ++t) {
+void GramProducts::add(const float* Xq, float* X, Index rows, Index stride, int threads) {
+  for (Index t = 0; columns_ && t < inputs(); ++t) {
     columns_->add(t, Xq + t * stride, rows);
     if (!extent_.shared) columns_->add(inputs() + t, X + t * stride, rows);
   }
+  if (extent_.compares)
+    parallel_for(inputs(), threads, [&](Index t) {
+      Eigen::Map<Eigen::VectorXf>(X + t * stride, rows) -= Eigen::Map<const Eigen::VectorXf>(Xq + t * stride, rows);
+    });
+  parallel_for(static_cast<Index>(pieces_.size()), threads, [&](Index i) {
+    const Piece& piece = pieces_[static_cast<std::size_t>(i)];
+    add_piece(piece, piece.product == Product::G ? Xq : X, piece.product == Product::L ? X : Xq, rows, stride);
+  });
 }
 
 std::vector<std::span<std::int64_t>> GramProducts::raw_sums() {
   std::vector<std::span<std::int64_t>> pieces;
-  for (std::vector<FixedPointSum>* sums : {&G_sums_, &C_sums_})
+  for (std::vector<FixedPointSum>* sums : {&G_sums_, &C_sums_, &L_sums_})
     for (FixedPointSum& sum : *sums) pieces.push_back(sum.raw());
   if (columns_) pieces.push_back(columns_->raw());
   return pieces;
 }
 
-void GramProducts::finish(RowReducer& reducer) {
-  const auto turn = [&](std::vector<FixedPointSum>& sums, Panels& numbers) {
-    numbers.clear();
-    for (Index panel = 0; extent_.whole && panel < panel_count(); ++panel)
-      numbers.emplace_back(inputs() * width_of(panel));
-    for (Index panel = 0; panel < panel_count(); ++panel) {
-      FixedPointSum& sum = sums[static_cast<std::size_t>(panel)];
-      reducer.sum(sum.raw());
-      if (!extent_.whole) numbers.emplace_back(sum.rows() * sum.columns());
-      float* own = numbers[static_cast<std::size_t>(panel)].data();
-      const Index first = panel * panel_width();
-      const Index first_row = inputs() - sum.rows();  // 0 for a whole panel of C
-      const bool mirrors = extent_.whole && &sums == &G_sums_;
-      if (extent_.whole) own += first_row * sum.columns();
-      for (Index i = 0; i < sum.rows(); ++i) {
-        for (Index s = 0; s < sum.columns(); ++s) {
-          if (mirrors && s > i) continue;
-          const float value = static_cast<float>(sum.value(i, s));
-          own[i * sum.columns() + s] = value;
-          if (!mirrors) continue;
-          const Index t = first + i;  // entry (first + s, t), in t's panel
-          const Index other = t / panel_width();
-          numbers[static_cast<std::size_t>(other)][(first + s) * width_of(other) + t - other * panel_width()] = value;
-        }
+/// Sums of all ranks become numbers, panel by panel; a symmetric product's are mirrored where it is kept whole.
+void GramProducts::turn(Product product, RowReducer& reducer, Panels& numbers) {
+  std::vector<FixedPointSum>& sums = sums_of(product);
+  const bool mirrors = extent_.whole && is_symmetric(product);
+  numbers.clear();
+  for (Index panel = 0; mirrors && panel < panel_count(); ++panel) numbers.emplace_back(inputs() * width_of(panel));
+  for (Index panel = 0; panel < panel_count(); ++panel) {
+    FixedPointSum& sum = sums[static_cast<std::size_t>(panel)];
+    reducer.sum(sum.raw());
+    if (!mirrors) numbers.emplace_back(sum.rows() * sum.columns());
+    float* own = numbers[static_cast<std::size_t>(panel)].data();
+    const Index first = panel * panel_width();
+    if (mirrors) own += first * sum.columns();
+    for (Index i = 0; i < sum.rows(); ++i) {
+      for (Index s = 0; s < sum.columns(); ++s) {
+        if (mirrors && s > i) continue;
+        const float value = static_cast<float>(sum.value(i, s));
+        own[i * sum.columns() + s] = value;
+        if (!mirrors) continue;
+        const Index t = first + i;  // entry (first + s, t), in t's panel
+        const Index other = t / panel_width();
+        numbers[static_cast<std::size_t>(other)][(first + s) * width_of(other) + t - other * panel_width()] = value;
       }
-      sum = FixedPointSum(0, 0);
     }
-    sums.clear();
-  };
-  turn(G_sums_, G_);
-  if (!extent_.shared) turn(C_sums_, C_);
+    sum = FixedPointSum(0, 0);
+  }
+  sums.clear();
+}
+
+/// G + K, as much of it as of G.
+void GramProducts::make_C() {
+  C_.clear();
+  for (Index panel = 0; panel < panel_count(); ++panel) {
+    const AlignedBuffer<float>& of_G = G_[static_cast<std::size_t>(panel)];
+    const float* of_K = K(panel) + (extent_.whole ? 0 : panel * panel_width() * width_of(panel));
+    AlignedBuffer<float>& own = C_.emplace_back(of_G.size());
+    for (Index i = 0; i < own.size(); ++i) own[i] = of_G[i] + of_K[i];
+  }
+}
+
+void GramProducts::finish(RowReducer& reducer) {
+  turn(Product::G, reducer, G_);
+  if (extent_.compares) {
+    turn(Product::K, reducer, K_);
+    turn(Product::L, reducer, L_);
+    make_C();
+  } else if (!extent_.shared) {
+    turn(Product::C, reducer, C_);
+  }
   for (Index t = 0; t < inputs(); ++t) {
     const Index panel = t / panel_width();
     const Index at = t - panel * panel_width();
@@ -218,6 +269,10 @@ std::vector<Index> GramProducts::order_by_norm() {
   });
   reorder(order, G_);
   if (!extent_.shared) reorder(order, C_);
+  if (extent_.compares) {
+    reorder(order, K_);
+    reorder(order, L_);
+  }
   for (Index t = 0; t < inputs(); ++t)
     inverse_norm_[t] = inverse_of_norm(norms[static_cast<std::size_t>(order[static_cast<std::size_t>(t)])]);
   return order;

@@ -120,7 +120,7 @@ void residual_path(benchmark::State& state) {
 void gram_products(benchmark::State& state) {
   const Index N = state.range(0);
   const Index rows = 2048;
-  const Eigen::MatrixXf X = Eigen::MatrixXf::Random(rows, N);
+  Eigen::MatrixXf X = Eigen::MatrixXf::Random(rows, N);
   const Eigen::MatrixXf Xq = Eigen::MatrixXf::Random(rows, N);
   const std::vector<double> bounds(static_cast<std::size_t>(N), 1.0);
   gpfq::quant::GramProducts products({N, 128});

@@ -74,7 +74,7 @@ std::vector<std::uint8_t> column_path(const MatrixXf& X, const MatrixXf& Xq, con
   return codes;
 }
 
-std::vector<std::uint8_t> gram_path(const MatrixXf& X, const MatrixXf& Xq, const MatrixXf& W,
+std::vector<std::uint8_t> gram_path(MatrixXf& X, const MatrixXf& Xq, const MatrixXf& W,
                                     const gpfq::quant::Alphabet& alphabet, const Options& options) {
   constexpr Index chunk = 2048;
   gpfq::quant::GramProducts products({X.cols(), options.block, options.shared});
@@ -229,7 +229,7 @@ int main(int argc, char** argv) {
   const Options options = parse(argc, argv);
   if (openblas_set_num_threads != nullptr) openblas_set_num_threads(1);
   const MatrixXf Xq = make_inputs(options.samples, options.inputs, 0.0F);
-  const MatrixXf X = options.shared ? Xq : make_inputs(options.samples, options.inputs, 0.1F);
+  MatrixXf X = options.shared ? Xq : make_inputs(options.samples, options.inputs, 0.1F);
   const MatrixXf W = MatrixXf::Random(options.inputs, options.neurons);
   const auto alphabet = gpfq::quant::Alphabet::from_radius(options.levels, 1.0);
 

@@ -169,7 +169,7 @@ TEST(Estimate, GramFormCountsWhatComesAfterThePath) {
   const auto second_layer = [](const Json& quantization, Index samples = 8192) {
     Json more = with_form("gram");
     more["quantization"].merge_patch(quantization);
-    const Job job({1024, 1024, 1024}, samples, more);
+    const Job job({1024, 1024, 1024, 10}, samples, more);  // somebody takes its outputs
     const JobEstimate estimate = job.on(1, 1);
     return std::make_pair(job.plan.layers[1].flops, estimate.layers[1]);
   };
@@ -178,6 +178,14 @@ TEST(Estimate, GramFormCountsWhatComesAfterThePath) {
   const auto [plain_flops, plain] = second_layer(Json::object());
   EXPECT_EQ(plain_flops, 2 * m * N * N + 2 * N * N * N);
   EXPECT_EQ(plain.seconds.count("factor"), 0U);
+
+  // Nobody takes the last layer's: K whole and L beside G, and five products of N²n for the error.
+  const Job last({1024, 1024, 1024}, 8192, with_form("gram"));
+  const LayerEstimate compared = last.on(1, 1).layers[1];
+  EXPECT_EQ(last.plan.layers[1].flops, 4 * m * N * N + (2 + 5) * N * N * N);
+  EXPECT_NEAR(compared.seconds.at("products") / plain.seconds.at("products"), 1.9, 0.15);
+  EXPECT_EQ(compared.seconds.count("propagate"), 0U);
+  EXPECT_GT(compared.rank_memory, plain.rank_memory + static_cast<Index>(N * N * 8));
 
   // The whole of C is half as much again; XqᵀU takes 4N²n, a sweep 2N²n.
   const auto [swept_flops, swept] = second_layer({{"refine", {{"sweeps", 2}}}});

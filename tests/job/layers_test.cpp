@@ -167,7 +167,8 @@ TEST_F(OneLayerFiles, TheFirstSamplesAndTheSameInputsTwice) {
   world().barrier();
 }
 
-/// Three layers of different extents and samples, the second with inputs from a quantized network.
+/// Three layers of different extents and samples, the second with inputs from a quantized network (in Gram form all have
+/// neurons enough that products tell their errors).
 class ThreeLayers : public testing::Test {
  protected:
   ThreeLayers() : job_(world(), test::random_mlp({3, 2}, 1), random_inputs(4, 3, 1)) {
@@ -205,7 +206,7 @@ class ThreeLayers : public testing::Test {
   }
 
   const std::vector<Index> inputs_ = {150, 65, 33};
-  const std::vector<Index> neurons_ = {120, 17, 90};
+  const std::vector<Index> neurons_ = {120, 57, 90};
   const std::vector<Index> samples_ = {2500, 700, 40};
   std::vector<Eigen::MatrixXf> W_;
   std::vector<Eigen::MatrixXf> X_;
@@ -251,22 +252,25 @@ TEST_P(ThreeLayersByForm, AreTheSameOnRanksAndByTheDefinition) {
 
 // Squares below float32's range, or beyond it: no products tell the error, the outputs do.
 TEST_F(ThreeLayers, OutputsTellTheErrorWhereSquaresDoNot) {
-  for (const auto& [activations, weights] : {std::pair{1e-25F, 1.0F}, {1e13F, 1e10F}}) {
+  for (const auto& [activations, weights, shared] : {std::tuple{1e-25F, 1.0F, true}, {1e13F, 1e10F, true}, {1e-25F, 1.0F, false}, {1e13F, 1e10F, false}}) {
     const Eigen::MatrixXf X = activations * X_[0];
+    const Eigen::MatrixXf Xq = shared ? X : activations * (X_[0] + 0.2F * random_inputs(X.rows(), X.cols(), 31));
     const Eigen::MatrixXf W = weights * W_[0];
-    const std::string run = fmt::format("run{:g}", activations);
+    const std::string run = fmt::format("run{:g}{}", activations, shared ? "" : "q");
     world().agree([&] {
       if (!world().is_root()) return;
       write_h5(job_ / "acts.h5", run, X);
+      write_h5(job_ / "acts.h5", run + "_quantized", Xq);
       write_npy(job_ / "w.npy", "<f4", "f4", W);
     });
-    const Json layer = {{"name", "fc"}, {"weight", location("w.npy")}, {"inputs", location("acts.h5", run)}};
+    Json layer = {{"name", "fc"}, {"weight", location("w.npy")}, {"inputs", location("acts.h5", run)}};
+    if (!shared) layer["quantized_inputs"] = location("acts.h5", run + "_quantized");
     job_.configure({{"layers", {layer}}, {"quantization", quantization()}});
     const Json report = job_.run(world(), run, {"quantization.form=gram"});
     if (!world().is_root()) continue;
     const Eigen::MatrixXd Q = decode(job_.codes(run, "fc"), job_.steps(run, "fc"), 16);
     const Eigen::MatrixXd V = X.cast<double>() * W.cast<double>().transpose();
-    const double error = (V - X.cast<double>() * Q.transpose()).norm() / V.norm();
+    const double error = (V - Xq.cast<double>() * Q.transpose()).norm() / V.norm();
     EXPECT_NEAR(report["layers"][0]["relative_error"].get<double>(), error, 1e-4 * error) << run;
   }
   world().barrier();

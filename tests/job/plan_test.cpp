@@ -436,7 +436,14 @@ TEST(Plan, TheLastLayersOutputsAreNoReasonForAForm) {
   const std::vector<LayerPlan> two = layers({2048, 2048, 2048}, "auto");
   EXPECT_EQ(two.front().form, Form::residual);  // the second layer takes its outputs
   EXPECT_FALSE(layers({2048, 2048, 2048}, "gram").front().error_from_products);
-  EXPECT_FALSE(layers({2048, 2048, 2048}, "gram").back().error_from_products);  // X is not Xq
+  // X is not Xq: both triangles of C, and another product, which pay where there are neurons enough and memory for all.
+  const LayerPlan last = layers({2048, 2048, 2048}, "gram").back();
+  EXPECT_TRUE(last.error_from_products);
+  EXPECT_TRUE(last.gram_extent().compares);
+  const LayerPlan few = layers({2048, 2048, 100}, "gram").back();
+  EXPECT_FALSE(few.error_from_products);
+  EXPECT_FALSE(layers({64, 4160, 4160}, "gram").back().error_from_products);
+  EXPECT_TRUE(layers({64, 65, 57}, "gram").back().error_from_products);
 }
 
 TEST(Plan, AnOrderIsNoReasonForAForm) {

@@ -42,8 +42,8 @@ PathData in_order_of(const std::vector<Index>& order, const PathData& data) {
   return ordered;
 }
 
-GramProducts make_products(const PathData& data, Index panel, bool whole) {
-  GramProducts products({data.inputs(), panel, data.shared, whole, true});
+GramProducts make_products(const PathData& data, Index panel, bool whole, bool compares = false) {
+  GramProducts products({data.inputs(), panel, data.shared, whole, true, compares});
   std::vector<double> quantized;
   std::vector<double> analog;
   for (Index t = 0; t < data.inputs(); ++t) {
@@ -56,7 +56,9 @@ GramProducts make_products(const PathData& data, Index panel, bool whole) {
   Eigen::MatrixXf X = Xq;
   Xq.topRows(data.samples()) = data.Xq;
   X.topRows(data.samples()) = data.X;
-  products.add(Xq.data(), X.data(), rows, rows, 1);
+  const Index half = round_up(rows / 2, alignment_floats);
+  products.add(Xq.data(), X.data(), half, rows, 1);
+  products.add(Xq.data() + half, X.data() + half, rows - half, rows, 2);
   RowReducer alone;
   products.finish(alone);
   return products;
@@ -526,13 +528,16 @@ TEST(Thresholds, AreNotSwept) {
 }
 
 // Panels of which the last is partial, inputs beyond what one product takes, neurons that do not fill the tile, an order.
-TEST(OutputNorms, AreThoseOfTheOutputsThemselves) {
+class OutputNormsOf : public ::testing::TestWithParam<bool> {};
+
+TEST_P(OutputNormsOf, AreThoseOfTheOutputsThemselves) {
+  const bool shared = GetParam();
   for (const auto& [inputs, panel, whole, levels] : {std::tuple<Index, Index, bool, int>{swept_inputs, 7, false, 3},
                                                      {swept_inputs, swept_inputs, true, 255},
                                                      {1100, 128, false, 15},
                                                      {1300, 32, true, 4}}) {
-    const PathData data = random_data(300, inputs, swept_neurons, levels, true, 83);
-    GramProducts products = make_products(data, panel, whole);
+    const PathData data = random_data(300, inputs, swept_neurons, levels, shared, 83);
+    GramProducts products = make_products(data, panel, whole, !shared);
     Tile tile = make_tile(data, panel);
     const std::vector<Index> order = whole ? products.order_by_norm() : std::vector<Index>();
     tile.set_visit({.order = order});
@@ -545,10 +550,30 @@ TEST(OutputNorms, AreThoseOfTheOutputsThemselves) {
   }
 }
 
+INSTANTIATE_TEST_SUITE_P(Networks, OutputNormsOf, ::testing::Bool());
+
+// Networks that are next to the same, whose difference the products of either would not tell; and one far from the other,
+// which the path makes up for.
+TEST(OutputNorms, AreToldHoweverFarNetworksAreApart) {
+  for (const float apart : {0.0F, 1e-6F, 1e-3F, 1.0F, 30.0F}) {
+    PathData data = random_data(300, 90, swept_neurons, 255, false, 85);
+    const Eigen::MatrixXf noise = data.X - data.Xq;
+    data.X = data.Xq + apart * noise;
+    const GramProducts products = make_products(data, 32, false, true);
+    Tile tile = make_tile(data, 32);
+    quantize_by_gram(products, tile);
+    const double difference = norms_of(data, codes_of(data, tile.codes())).sum();
+    const double reference = (data.X.cast<double>() * data.W.cast<double>()).squaredNorm();
+    const OutputNorms norms = output_norms(products, tile);
+    EXPECT_NEAR(norms.difference, difference, 1e-4 * difference) << apart;
+    EXPECT_NEAR(norms.reference, reference, 1e-6 * reference) << apart;
+  }
+}
+
 // Small numbers are no reason not to tell; a residual that all but cancels is, and one of nothing.
 TEST(OutputNorms, AreNotToldWhereSinglePrecisionDoesNot) {
   const auto norms_of_path = [](const PathData& data) {
-    const GramProducts products = make_products(data, 32, false);
+    const GramProducts products = make_products(data, 32, false, !data.shared);
     Tile tile = make_tile(data, 32);
     quantize_by_gram(products, tile);
     return std::pair{output_norms(products, tile), norms_of(data, codes_of(data, tile.codes())).sum()};
@@ -568,9 +593,41 @@ TEST(OutputNorms, AreNotToldWhereSinglePrecisionDoesNot) {
   for (Index t = 1; t < data.inputs(); ++t) data.X.col(t) = 0.9F * data.X.col(t - 1);
   data.Xq = data.X;
   EXPECT_TRUE(std::isnan(norms_of_path(data).first.difference));
-  data.X.setZero();
-  data.Xq.setZero();
-  EXPECT_TRUE(std::isnan(norms_of_path(data).first.reference));
+  PathData apart = random_data(300, 90, swept_neurons, 255, false, 89);
+  apart.Xq = data.Xq;
+  apart.X = data.X * 1.001F;  // which the same inputs make up for
+  EXPECT_TRUE(std::isnan(norms_of_path(apart).first.difference));
+  for (PathData* zero : {&data, &apart}) {
+    zero->X.setZero();
+    zero->Xq.setZero();
+    EXPECT_TRUE(std::isnan(norms_of_path(*zero).first.reference));
+  }
+}
+
+// What is made of X before its difference is.
+TEST(GramProducts, ComparedHaveTheColumnsSumsAndTheProductsOfBothNetworks) {
+  for (const bool whole : {false, true}) {
+    const PathData data = exact_data(96, 16, swept_inputs, swept_neurons, 15, false, false, 86);
+    const GramProducts compared = make_products(data, 9, whole, true);
+    const GramProducts alone = make_products(data, 9, whole, false);
+    ASSERT_EQ(compared.column_sums().size(), alone.column_sums().size());
+    EXPECT_TRUE(std::ranges::equal(compared.column_sums(), alone.column_sums()));
+    const Eigen::MatrixXd D = data.X.cast<double>() - data.Xq.cast<double>();
+    for (Index panel = 0; panel < alone.panel_count(); ++panel) {
+      const Index first = panel * alone.panel_width();
+      const Index width = alone.width_of(panel);
+      for (Index t = 0; t < data.inputs(); ++t)
+        for (Index s = 0; s < width; ++s) {
+          const double K = data.Xq.col(t).cast<double>().dot(D.col(first + s));
+          EXPECT_EQ(compared.K(panel)[t * width + s], static_cast<float>(K));
+          if (t < first + s) continue;
+          const Index at = (t - first) * width + s;
+          EXPECT_EQ(compared.C(panel)[at], alone.C(panel)[at]);
+          EXPECT_EQ(compared.G(panel)[at], alone.G(panel)[at]);
+          EXPECT_EQ(compared.L(panel)[at], static_cast<float>(D.col(t).dot(D.col(first + s))));
+        }
+    }
+  }
 }
 
 }  // namespace

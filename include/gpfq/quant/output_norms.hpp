@@ -13,10 +13,12 @@ struct OutputNorms {
   double reference = 0;   ///< ‖XW‖²_F
 };
 
-/// Of a finished tile where X = Xq: tr((W−Q)ᵀG(W−Q)) and tr(WᵀGW) from the lower triangle of G. A norm of less than
-/// 2⁻¹² of what it would be if the inputs were orthogonal, Σ_t G_tt ‖row t of V‖², is not told: rounding has taken 4e-7 of
-/// that, so that those which are told are within 0.2 %, the most of them within 1e-5. Nor is one of 2²⁵² or more, for
-/// outputs may not be finite then.   Cost: 2·N²·n flops.
+/// Of a finished tile, R = W − Q: tr(RᵀGR) and tr(WᵀGW) where X = Xq, else, of products that compare networks, what
+///   ‖(X−Xq)W + XqR‖² = tr(WᵀLW) + 2 tr(RᵀKW) + tr(RᵀGR)   and   ‖XW‖² = tr(WᵀLW) + 2 tr(WᵀKW) + tr(WᵀGW)
+/// are. A norm of less than 2⁻¹² of what its terms would be if the inputs were
+/// orthogonal, Σ_t G_tt ‖row t of R‖² and the like, is not told: rounding has taken 4e-7 of that, so that those which are
+/// told are within 0.2 %, the most of them within 1e-5. Nor is one of less than 2⁻¹⁵ of its three terms, nor of 2²⁵² or more, for outputs may not be finite then.
+/// Cost: 2·N²·n flops, 5·N²·n where X ≠ Xq.
 [[nodiscard]] OutputNorms output_norms(const GramProducts& products, const Tile& tile);
 
 /// Bytes that output_norms() needs beside the tile, at most.
