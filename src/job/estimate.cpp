@@ -59,15 +59,9 @@ struct GramMemory {
 
   explicit GramMemory(const LayerPlan& layer) {
     const quant::GramExtent extent = layer.gram_extent();
-    const Index inputs = extent.inputs;
-    Index triangle = 0;
-    for (Index first = 0; first < inputs; first += extent.panel_width)
-      triangle += (inputs - first) * std::min(extent.panel_width, inputs - first);
-    const Index square = inputs * inputs;
     sums = layer.problems * quant::GramProducts::sum_bytes(extent);
-    turning = (extent.whole ? square : inputs * extent.panel_width) * float_bytes;
-    const Index kept = extent.whole ? square : triangle;
-    numbers = layer.problems * (kept + (extent.shared ? 0 : kept) + (extent.compares ? square + kept : 0)) * float_bytes;
+    turning = quant::GramProducts::turning_bytes(extent);
+    numbers = layer.problems * quant::GramProducts::number_bytes(extent);
   }
 };
 
@@ -368,7 +362,9 @@ void Estimator::add_gram(const LayerPlan& layer, LayerEstimate& estimate) const 
   const double residual = product_seconds(4 * inputs * inputs * width, shallow_share(b));
   const double sweep = product_seconds(2 * inputs * inputs * width, shallow_share(b)) +
                        inputs * width * kernel_seconds_per_weight(b) * crowding_;
-  const double error = layer.error_from_products ? product_seconds(error_products(layer) * inputs * inputs * width, shallow_share(b)) : 0.0;
+  const double error = layer.error_from_products
+                           ? product_seconds(squares_of_error(layer) * inputs * inputs * width, shallow_share(b))
+                           : 0.0;
   const int searched = layer.candidates > 1 ? layer.candidates : 0;
   estimate.seconds["path"] += over_threads(most_tiles * searched) * (path + residual) +
                               over_threads(most_tiles) * (path + (layer.sweeps > 0 ? residual : 0.0) + layer.sweeps * sweep + error);

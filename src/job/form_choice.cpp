@@ -103,27 +103,26 @@ double residual_cost(const LayerPlan& plan, Index block, bool keeps_outputs) {
          kernel_cost(plan, block) * (plan.candidates + plan.sweeps) + (keeps_outputs ? 0 : propagation_cost(plan));
 }
 
-double products_beside(const LayerPlan& plan, bool error_from_products) {
-  if (plan.path.shared) return 0;
-  const bool whole = plan.measures() || plan.diffuses || plan.orders_by_activation || error_from_products;
-  return (whole ? 1 : 0) + (error_from_products ? 1 : 0);
+double triangles_formed(const LayerPlan& plan, bool error_from_products) {
+  if (plan.path.shared) return 1;
+  return error_from_products ? 4 : plan.gram_extent().whole ? 3 : 2;
 }
 
-double error_products(const LayerPlan& plan) { return plan.path.shared ? 2 : 5; }
+double squares_of_error(const LayerPlan& plan) { return plan.path.shared ? 2 : 5; }
 
 double gram_cost(const LayerPlan& plan, Index panel, bool error_from_products) {
   const double N = static_cast<double>(plan.path.inputs);
   const double networks = static_cast<double>(plan.path.networks());
-  // The path of each candidate and again of the one that is kept, what comes of it, sweeps; C whole instead of half.
+  // The path of each candidate and again of the one that is kept, what comes of it, sweeps.
   const double paths = plan.candidates > 1 ? plan.candidates + 1 : 1;
   const double after = plan.measures() ? 4.0 * (plan.candidates > 1 ? plan.candidates : 0) + (plan.sweeps > 0 ? 4.0 : 0.0) + 2.0 * plan.sweeps : 0.0;
-  const double formed = networks + products_beside(plan, error_from_products);
   return N * N *
-             (formed * static_cast<double>(plan.path.samples) / narrow_share(panel) +
+             (triangles_formed(plan, error_from_products) * static_cast<double>(plan.path.samples) / narrow_share(panel) +
               (networks * paths + after) * static_cast<double>(plan.problem_neurons) / shallow_share(panel)) +
          kernel_cost(plan, panel) * (paths + plan.sweeps) +
-         (error_from_products ? error_products(plan) * N * N * static_cast<double>(plan.problem_neurons) / shallow_share(panel)
-                              : propagation_cost(plan));
+         (error_from_products
+              ? squares_of_error(plan) * N * N * static_cast<double>(plan.problem_neurons) / shallow_share(panel)
+              : propagation_cost(plan));
 }
 
 void choose_form(const LayerSettings& settings, Index asked_block, bool can_keep, bool is_last, LayerPlan& plan) {
@@ -132,14 +131,14 @@ void choose_form(const LayerSettings& settings, Index asked_block, bool can_keep
   const bool keeps = can_keep && residual_bytes(plan, true, 1) <= outputs_limit_bytes &&
                      residual_bytes(plan, true, plan.candidates) <= candidates_limit_bytes;
   const bool can_measure = is_last && !plan.is_conv && (plan.path.shared || plan.path.inputs <= most_compared_inputs);
-  const bool measures = can_measure && gram_cost(plan, panel, true) <= gram_cost(plan, panel, false);
+  const bool products_tell = can_measure && gram_cost(plan, panel, true) <= gram_cost(plan, panel, false);
   const Index block = choose_block(plan, asked_block, keeps);
   const auto take = [&](Form form, std::string reason) {
     plan.form = form;
     plan.reason = std::move(reason);
     plan.path.block_width = form == Form::residual ? block : panel;
     plan.path.keeps_outputs = form == Form::residual && keeps;
-    plan.error_from_products = form == Form::gram && measures;
+    plan.error_from_products = form == Form::gram && products_tell;
   };
   if (plan.method == Method::msq) return take(Form::rounding, "method msq");
   if (plan.problems > 1)
@@ -153,7 +152,7 @@ void choose_form(const LayerSettings& settings, Index asked_block, bool can_keep
   if (plan.is_conv && plan.orders_by_activation && fits_gram)
     return take(Form::gram, "order activation");  // the residual form would read a channel for each of its inputs
   if (!fits_gram) return take(Form::residual, "too many inputs for G and C");
-  if (gram_cost(plan, panel, measures) <= residual_cost(plan, block, keeps)) return take(Form::gram, "cheaper");
+  if (gram_cost(plan, panel, products_tell) <= residual_cost(plan, block, keeps)) return take(Form::gram, "cheaper");
   if (plan.is_conv && residual_bytes(plan, false, plan.candidates) > residual_limit_bytes)
     return take(Form::gram, "too many rows for a residual");
   take(Form::residual, keeps ? "cheaper, hands on outputs" : "cheaper");

@@ -21,10 +21,10 @@ namespace gpfq::job {
 /// @param block  inputs per block (residual) or columns per panel (Gram)
 [[nodiscard]] double residual_cost(const LayerPlan& plan, Index block, bool keeps_outputs);
 [[nodiscard]] double gram_cost(const LayerPlan& plan, Index panel, bool error_from_products);
-/// Gram form: triangles formed beside one of each network, in m·N² flops: the other half of C or K, L.
-[[nodiscard]] double products_beside(const LayerPlan& plan, bool error_from_products);
-/// Flops of the error of a layer from its products, in N²·n.
-[[nodiscard]] double error_products(const LayerPlan& plan);
+/// Gram form: triangles of products that are formed, m·N² flops each: of G, of C or all of it, of K and L.
+[[nodiscard]] double triangles_formed(const LayerPlan& plan, bool error_from_products);
+/// Flops of a layer's error from its products, in N²·n.
+[[nodiscard]] double squares_of_error(const LayerPlan& plan);
 
 /// Fills form, reason, block width and what becomes of the outputs of a plan whose shapes are set.
 /// @param asked_block  as the config says; 0 leaves the choice

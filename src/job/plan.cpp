@@ -122,7 +122,7 @@ void choose_window(Index columns, LayerPlan& plan) {
   if (plan.gathers_chunks) plan.window_samples = few;
 }
 
-/// Memory in Gram form: G and C of all problems; samples of a convolution's inputs; a chunk's columns, one set for a single
+/// Memory in Gram form: products of all problems; samples of a convolution's inputs; a chunk's columns, one set for a single
 /// problem, whose threads share it, one of all problems where they are gathered, else one per thread; a partial product
 /// per thread; tiles, and the rows that those of several problems share.
 void set_gram_memory(const net::Graph& graph, LayerPlan& plan) {
@@ -175,11 +175,11 @@ void set_costs(const net::Graph& graph, LayerPlan& plan) {
     const bool has_target = plan.corrects_target && !plan.path.shared;
     // Triangles of G and C, or all of C or K, and of L; the path's products, also for each radius tried, XqᵀU after it, sweeps, the
     // error; factors.
-    const double formed = networks + products_beside(plan, plan.error_from_products);
+    const double formed = triangles_formed(plan, plan.error_from_products);
     const double squares = !plan.diffuses ? networks : has_target ? 3 : 1;
     const double per_neuron = squares * (plan.candidates > 1 ? plan.candidates + 1 : 1) +
                               4.0 * ((plan.candidates > 1 ? plan.candidates : 0) + (plan.sweeps > 0 ? 1 : 0)) + 2.0 * plan.sweeps +
-                              (plan.error_from_products ? error_products(plan) : 0.0);
+                              (plan.error_from_products ? squares_of_error(plan) : 0.0);
     const double factor = plan.diffuses ? (has_target ? 10.0 : 4.0) / 3 * N : 0;
     plan.flops = entries * N * formed + entries / static_cast<double>(plan.path.samples) * N *
                                             (static_cast<double>(plan.problem_neurons) * per_neuron + factor);
@@ -412,7 +412,8 @@ Index JobPlan::smallest_memory(std::string* reason) const {
     smallest = needed;
     const std::string less =
         layer.diffuses ? "method gpfq with 'quantization.refine' needs no N x N matrix"
-        : layer.orders_by_activation && layer.form == Form::gram ? "order natural needs no N x N matrix"
+        : layer.orders_by_activation && layer.form == Form::gram && !layer.error_from_products
+            ? "order natural needs no N x N matrix"
         : layer.form != Form::gram && layer.is_conv
             ? "a smaller 'quantization.block' or 'quantization.patch_fraction' or fewer samples need less"
         : layer.form != Form::gram ? "a smaller 'quantization.block' or fewer samples need less"

@@ -87,9 +87,8 @@ Index checkpoint_bytes(const JobPlan& plan, const Config& config, int ranks) {
   constexpr Index overhead = 16384;  // HDF5's tables
   Index most = 0;
   for (const LayerPlan* layer : plan.quantized_layers()) {
-    if (layer->form == Form::gram) {
+    if (layer->form == Form::gram)
       most = std::max(most, 2 * (layer->problems * quant::GramProducts::sum_bytes(layer->gram_extent()) + overhead));
-    }
     if (layer->form != Form::residual) continue;
     const RankGrid grid = choose_grid(*layer, config, ranks);
     const Index at_once = std::max<Index>(1, config.memory_per_rank / layer->tile_bytes) * grid.samples;

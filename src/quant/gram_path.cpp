@@ -21,11 +21,12 @@ using ConstColumns = Eigen::Map<const Matrix, 0, Eigen::OuterStride<>>;
 using ConstPacked = Eigen::Map<const Matrix>;
 using Packed = Eigen::Map<Matrix>;
 
+constexpr Index float_bytes = sizeof(float);
 // A panel's objects, and what aligning its six buffers adds: weighty where kernels are small and problems many.
 constexpr Index panel_overhead_bytes = 1024;
 
-// Columns of a rectangle of G or C that are formed at once, s and t: wide enough that packing costs little beside the
-// product; and columns of a triangle of G, which is a symmetric product of its own.
+// Columns of a rectangle of a product that are formed at once, s and t: wide enough that packing costs little beside it;
+// and columns of a triangle of G or L, which is a symmetric product of its own.
 constexpr Index widest_left = 512;
 constexpr Index widest_right = 1024;
 constexpr Index widest_triangle = 256;
@@ -81,7 +82,7 @@ std::vector<GramProducts::Piece> GramProducts::pieces_of(const GramExtent& exten
   const Range all{0, extent.inputs};
   add_triangle(Product::G, all);
   if (extent.shared) return pieces;
-  const Product other = extent.compares ? Product::K : Product::C;
+  const Product other = other_product(extent);
   if (is_whole(other, extent))
     add_rectangle(other, all, all);
   else
@@ -99,23 +100,29 @@ Index GramProducts::partial_bytes(const GramExtent& extent) {
 Index GramProducts::sum_bytes(const GramExtent& extent) {
   const Index square = extent.inputs * extent.inputs;
   const Index triangle = triangle_entries(extent);
-  const Index of_C = extent.shared ? 0 : extent.whole || extent.compares ? square : triangle;
+  const Index of_other = extent.shared ? 0 : is_whole(other_product(extent), extent) ? square : triangle;
   const Index columns = extent.sums_columns ? (extent.shared ? 1 : 2) * extent.inputs : 0;
-  return (triangle + of_C + (extent.compares ? triangle : 0) + columns) * static_cast<Index>(sizeof(std::int64_t));
+  return (triangle + of_other + (extent.compares ? triangle : 0) + columns) * static_cast<Index>(sizeof(std::int64_t));
+}
+
+Index GramProducts::number_bytes(const GramExtent& extent) {
+  const Index square = extent.inputs * extent.inputs;
+  const Index kept = extent.whole ? square : triangle_entries(extent);
+  return (kept * (1 + (extent.shared ? 0 : 1) + (extent.compares ? 1 : 0)) + (extent.compares ? square : 0)) * float_bytes;
+}
+
+Index GramProducts::turning_bytes(const GramExtent& extent) {
+  return extent.inputs * (extent.whole ? extent.inputs : std::min(extent.inputs, extent.panel_width)) * float_bytes;
 }
 
 Index GramProducts::bytes(const GramExtent& extent) {
   const Index inputs = extent.inputs;
-  const Index entries = triangle_entries(extent);
-  const Index square = inputs * inputs;
-  // Sums (8 bytes) and numbers (4 bytes) side by side while they are turned; objects and aligned ends.
   const Index panels = ceil_div(inputs, extent.panel_width);
-  const Index kept = (extent.whole ? square : entries) * 4;
-  const Index numbers = kept * (1 + (extent.shared ? 0 : 1) + (extent.compares ? 1 : 0)) + (extent.compares ? square * 4 : 0);
   const Index products = 1 + (extent.shared ? 0 : 1) + (extent.compares ? 2 : 0);
+  const Index reordering = extent.whole ? inputs * inputs * float_bytes : 0;  // a copy of one of them
+  // Objects and aligned ends.
   const Index beside = (panels * panel_overhead_bytes) * products + inputs * 40 * panels + inputs * 32;
-  const Index reordering = extent.whole ? square * 4 * (products + 1) : 0;  // a copy of one of them
-  return std::max(sum_bytes(extent) + numbers, reordering) + beside;
+  return std::max(sum_bytes(extent) + turning_bytes(extent), number_bytes(extent) + reordering) + beside;
 }
 
 void GramProducts::start(std::span<const double> quantized_bounds, std::span<const double> analog_bounds,
@@ -124,8 +131,9 @@ void GramProducts::start(std::span<const double> quantized_bounds, std::span<con
   G_sums_.clear();
   C_sums_.clear();
   L_sums_.clear();
-  std::vector<double> others(analog_bounds.begin(), analog_bounds.end());  // of X, or X − Xq
-  for (std::size_t t = 0; extent_.compares && t < others.size(); ++t) others[t] += quantized_bounds[t];
+  std::vector<double> other_bounds(analog_bounds.begin(), analog_bounds.end());  // of X, or of X − Xq
+  if (extent_.compares)
+    for (std::size_t t = 0; t < other_bounds.size(); ++t) other_bounds[t] += quantized_bounds[t];
   if (extent_.sums_columns) {
     std::vector<double> bounds(quantized_bounds.begin(), quantized_bounds.end());
     if (!extent_.shared) bounds.insert(bounds.end(), analog_bounds.begin(), analog_bounds.end());
@@ -139,8 +147,8 @@ void GramProducts::start(std::span<const double> quantized_bounds, std::span<con
     G_sums_.emplace_back(inputs() - first, width_of(panel));
     G_sums_.back().start(rows, bound_exponents(quantized_bounds.subspan(at, width), 1.0));
     if (extent_.shared) continue;
-    const std::span<const double> own = std::span(others).subspan(at);
-    const bool whole = extent_.whole || extent_.compares;
+    const std::span<const double> own = std::span(other_bounds).subspan(at);
+    const bool whole = is_whole(other_product(extent_), extent_);
     C_sums_.emplace_back(whole ? inputs() : inputs() - first, width_of(panel));
     C_sums_.back().start(whole ? bound_exponents(quantized_bounds, static_cast<double>(samples)) : rows,
                          bound_exponents(own.first(width), 1.0));
@@ -150,8 +158,8 @@ void GramProducts::start(std::span<const double> quantized_bounds, std::span<con
   }
 }
 
-/// @param s_columns, t_columns  of all inputs
-void GramProducts::add_piece(const Piece& piece, const float* s_columns, const float* t_columns, Index rows, Index stride) {
+void GramProducts::add_piece(const Piece& piece, const float* s_columns, const float* t_columns, Index rows,
+                             Index stride) {
   const Eigen::OuterStride<> outer(stride);
   const ConstColumns left(s_columns + piece.left.begin * stride, rows, piece.left.size(), outer);
   const ConstColumns right(t_columns + piece.right.begin * stride, rows, piece.right.size(), outer);
@@ -175,9 +183,11 @@ void GramProducts::add_piece(const Piece& piece, const float* s_columns, const f
 }
 
 void GramProducts::add(const float* Xq, float* X, Index rows, Index stride, int threads) {
-  for (Index t = 0; columns_ && t < inputs(); ++t) {
-    columns_->add(t, Xq + t * stride, rows);
-    if (!extent_.shared) columns_->add(inputs() + t, X + t * stride, rows);
+  if (columns_) {
+    for (Index t = 0; t < inputs(); ++t) {
+      columns_->add(t, Xq + t * stride, rows);
+      if (!extent_.shared) columns_->add(inputs() + t, X + t * stride, rows);
+    }
   }
   if (extent_.compares)
     parallel_for(inputs(), threads, [&](Index t) {
@@ -202,7 +212,8 @@ void GramProducts::turn(Product product, RowReducer& reducer, Panels& numbers) {
   std::vector<FixedPointSum>& sums = sums_of(product);
   const bool mirrors = extent_.whole && is_symmetric(product);
   numbers.clear();
-  for (Index panel = 0; mirrors && panel < panel_count(); ++panel) numbers.emplace_back(inputs() * width_of(panel));
+  if (mirrors)
+    for (Index panel = 0; panel < panel_count(); ++panel) numbers.emplace_back(inputs() * width_of(panel));
   for (Index panel = 0; panel < panel_count(); ++panel) {
     FixedPointSum& sum = sums[static_cast<std::size_t>(panel)];
     reducer.sum(sum.raw());

@@ -45,18 +45,22 @@ struct Scaled {
   }
 };
 
-/// A sum of products, and what it would be at most if inputs were orthogonal.
-struct Form {
+/// tr(VᵀSV), and what it would be if inputs were orthogonal.
+struct QuadraticForm {
   double value = 0;
   double orthogonal = 0;
 
-  [[nodiscard]] Form times(int exponent) const { return {std::ldexp(value, exponent), std::ldexp(orthogonal, exponent)}; }
+  /// By a power of two.
+  [[nodiscard]] QuadraticForm times(int exponent) const {
+    return {std::ldexp(value, exponent), std::ldexp(orthogonal, exponent)};
+  }
 };
 
 /// tr(VᵀSV), S symmetric: what is on the diagonal of panels once, what is below it twice.
 /// @param panel_of  S from a panel's diagonal on   @param work  of work_inputs()·n values
 template <class PanelOf>
-Form quadratic_form(const GramProducts& products, PanelOf panel_of, Index n, const Scaled& scaled, AlignedBuffer<float>& work) {
+QuadraticForm quadratic_form(const GramProducts& products, PanelOf panel_of, Index n, const Scaled& scaled,
+                             AlignedBuffer<float>& work) {
   const AlignedBuffer<float>& V = scaled.values;
   double on_diagonal = 0;
   double below = 0;
@@ -78,7 +82,7 @@ Form quadratic_form(const GramProducts& products, PanelOf panel_of, Index n, con
       below += inner_product(ConstPacked(V.data() + begin * n, n, count), rows);
     }
   }
-  return Form{on_diagonal + 2 * below, orthogonal}.times(2 * scaled.exponent);
+  return QuadraticForm{on_diagonal + 2 * below, orthogonal}.times(2 * scaled.exponent);
 }
 
 /// tr(RᵀKW) and tr(WᵀKW).
@@ -87,7 +91,8 @@ struct CrossForms {
   double of_weights = 0;
 };
 
-CrossForms cross_forms(const GramProducts& products, Index n, const Scaled& R, const Scaled& W, AlignedBuffer<float>& work) {
+CrossForms cross_forms(const GramProducts& products, Index n, const Scaled& R, const Scaled& W,
+                       AlignedBuffer<float>& work) {
   CrossForms forms;
   for (Index panel = 0; panel < products.panel_count(); ++panel) {
     const Index width = products.width_of(panel);
@@ -104,7 +109,7 @@ CrossForms cross_forms(const GramProducts& products, Index n, const Scaled& R, c
 }
 
 /// ‖A + B‖²; NaN for what is too small beside its terms, or too large. @param twice_AB  2⟨A, B⟩
-double told(const Form& of_A, double twice_AB, const Form& of_B) {
+double norm_if_told(const QuadraticForm& of_A, double twice_AB, const QuadraticForm& of_B) {
   const double norm = of_A.value + twice_AB + of_B.value;
   const double terms = std::abs(of_A.value) + std::abs(twice_AB) + std::abs(of_B.value);
   const double root = std::sqrt(of_A.orthogonal) + std::sqrt(of_B.orthogonal);
@@ -114,7 +119,8 @@ double told(const Form& of_A, double twice_AB, const Form& of_B) {
 }  // namespace
 
 OutputNorms output_norms(const GramProducts& products, const Tile& tile) {
-  require((products.is_shared() || products.compares()) && tile.finished(), "output_norms: a finished tile, X = Xq or compared");
+  require(products.is_shared() || products.compares(), "output_norms: X = Xq, or products that compare networks");
+  require(tile.finished(), "output_norms: a finished tile");
   const Index n = tile.width();
   const Index N = products.inputs();
   AlignedBuffer<float> weights(N * n);
@@ -127,15 +133,15 @@ OutputNorms output_norms(const GramProducts& products, const Tile& tile) {
   const Scaled R(std::move(differences));
   const auto G = [&](Index panel) { return products.G(panel); };
   const auto L = [&](Index panel) { return products.L(panel); };
-  const Form of_R = quadratic_form(products, G, n, R, work);
-  const Form of_W = quadratic_form(products, G, n, W, work);
-  Form of_L;
+  const QuadraticForm of_R = quadratic_form(products, G, n, R, work);
+  const QuadraticForm of_W = quadratic_form(products, G, n, W, work);
+  QuadraticForm of_L;
   CrossForms cross;
   if (products.compares()) {
     of_L = quadratic_form(products, L, n, W, work);
     cross = cross_forms(products, n, R, W, work);
   }
-  return {told(of_L, 2 * cross.of_difference, of_R), told(of_L, 2 * cross.of_weights, of_W)};
+  return {norm_if_told(of_L, 2 * cross.of_difference, of_R), norm_if_told(of_L, 2 * cross.of_weights, of_W)};
 }
 
 Index output_norms_bytes(Index inputs, Index panel_width, Index tile_width) {

@@ -59,7 +59,7 @@ launcher_of() {
   GPFQ_LAUNCHER=$1 SLURM_NTASKS=2 home=$source_folder script_name=test bash -c 'source "$home/launch/lib/slurm.sh"
     rank_count=2 ranks_on_nodes=2 threads=1 most_ranks=2
     launcher_command
-    printf "%s\n" "${launcher[@]}"'
+    printf "%s\n" "${launcher[@]}" "fence ${SLURM_PMIX_FENCE-}"'
 }
 mkdir -p 'with space'
 printf '#!/bin/sh\n' >'with space/mpirun'
@@ -68,6 +68,11 @@ found=$(launcher_of "$PWD/with space/mpirun")
 [[ $found == *$'\n'"$PWD/with space/mpirun"$'\n'* ]] || fail "a path with spaces: $found"
 found=$(launcher_of "$GPFQ_MPIEXEC -q")
 [[ $found == *$'\n-q\n'* ]] || fail "a launcher with options: $found"
+# srun's fences, unless the user knows better.
+found=$(launcher_of srun)
+[[ $found == *$'\n--mpi=pmix\n'* && $found == *'fence ring' ]] || fail "srun: $found"
+found=$(SLURM_PMIX_FENCE=tree launcher_of srun)
+[[ $found == *'fence tree' ]] || fail "srun with a fence of the user's: $found"
 
 status=0
 "$source_folder/launch/local.sh" nowhere.json 2>"$work/message.txt" || status=$?

@@ -436,7 +436,7 @@ TEST(Plan, TheLastLayersOutputsAreNoReasonForAForm) {
   const std::vector<LayerPlan> two = layers({2048, 2048, 2048}, "auto");
   EXPECT_EQ(two.front().form, Form::residual);  // the second layer takes its outputs
   EXPECT_FALSE(layers({2048, 2048, 2048}, "gram").front().error_from_products);
-  // X is not Xq: both triangles of C, and another product, which pay where there are neurons enough and memory for all.
+  // X is not Xq: K and L, which pay where there are neurons enough, and are kept of few inputs enough.
   const LayerPlan last = layers({2048, 2048, 2048}, "gram").back();
   EXPECT_TRUE(last.error_from_products);
   EXPECT_TRUE(last.gram_extent().compares);

@@ -552,8 +552,7 @@ TEST_P(OutputNormsOf, AreThoseOfTheOutputsThemselves) {
 
 INSTANTIATE_TEST_SUITE_P(Networks, OutputNormsOf, ::testing::Bool());
 
-// Networks that are next to the same, whose difference the products of either would not tell; and one far from the other,
-// which the path makes up for.
+// From networks that are the same to one far from the other, which the path makes up for.
 TEST(OutputNorms, AreToldHoweverFarNetworksAreApart) {
   for (const float apart : {0.0F, 1e-6F, 1e-3F, 1.0F, 30.0F}) {
     PathData data = random_data(300, 90, swept_neurons, 255, false, 85);
@@ -604,6 +603,39 @@ TEST(OutputNorms, AreNotToldWhereSinglePrecisionDoesNot) {
   }
 }
 
+// In the order of their norms C is still G + K.
+TEST(GramProducts, ComparedAreOrderedTogether) {
+  const PathData data = exact_data(96, 16, swept_inputs, swept_neurons, 15, false, false, 87);
+  GramProducts compared = make_products(data, 9, true, true);
+  const std::vector<Index> order = compared.order_by_norm();
+  EXPECT_FALSE(std::ranges::is_sorted(order));
+  const PathData ordered = in_order_of(order, data);
+  const GramProducts expected = make_products(ordered, 9, true, true);
+  for (Index panel = 0; panel < expected.panel_count(); ++panel) {
+    const auto size = static_cast<std::size_t>(data.inputs() * expected.width_of(panel));
+    EXPECT_TRUE(std::ranges::equal(std::span(compared.whole_C(panel), size), std::span(expected.whole_C(panel), size)));
+    EXPECT_TRUE(std::ranges::equal(std::span(compared.K(panel), size), std::span(expected.K(panel), size)));
+    EXPECT_EQ(compared.L(panel)[0], expected.L(panel)[0]);
+  }
+}
+
+// Where one network's column is of nothing, the difference is as large as the other's; sums in fixed point must hold it.
+TEST(GramProducts, ComparedHoldDifferencesBeyondEitherNetwork) {
+  PathData data = random_data(300, swept_inputs, swept_neurons, 15, false, 88);
+  data.X.leftCols(10) *= 1e-6F;
+  data.X.rightCols(10) = -100 * data.Xq.rightCols(10);
+  const GramProducts products = make_products(data, 9, false, true);
+  const Eigen::MatrixXd D = data.X.cast<double>() - data.Xq.cast<double>();
+  for (Index panel = 0; panel < products.panel_count(); ++panel) {
+    const Index first = panel * products.panel_width();
+    const Index width = products.width_of(panel);
+    for (Index s = 0; s < width; ++s) {
+      const double norm = D.col(first + s).squaredNorm();
+      EXPECT_NEAR(products.L(panel)[s * width + s], norm, 1e-5 * norm) << first + s;
+    }
+  }
+}
+
 // What is made of X before its difference is.
 TEST(GramProducts, ComparedHaveTheColumnsSumsAndTheProductsOfBothNetworks) {
   for (const bool whole : {false, true}) {
@@ -620,6 +652,9 @@ TEST(GramProducts, ComparedHaveTheColumnsSumsAndTheProductsOfBothNetworks) {
         for (Index s = 0; s < width; ++s) {
           const double K = data.Xq.col(t).cast<double>().dot(D.col(first + s));
           EXPECT_EQ(compared.K(panel)[t * width + s], static_cast<float>(K));
+          if (whole) {
+            EXPECT_EQ(compared.whole_C(panel)[t * width + s], alone.whole_C(panel)[t * width + s]);
+          }
           if (t < first + s) continue;
           const Index at = (t - first) * width + s;
           EXPECT_EQ(compared.C(panel)[at], alone.C(panel)[at]);

@@ -16,14 +16,14 @@
 
 namespace gpfq::quant {
 
-/// What of G and C is kept.
+/// Which products are formed and kept.
 struct GramExtent {
   Index inputs = 0;           ///< N
   Index panel_width = 0;      ///< b
   bool shared = false;        ///< X = Xq, so that C = G is kept once
   bool whole = false;         ///< both triangles, for whoever comes after the path
   bool sums_columns = false;  ///< Σ_i Xq_it and Σ_i X_it beside them
-  bool compares = false;      ///< X ≠ Xq: what outputs differ by, K = Xqᵀ(X−Xq) and L = (X−Xq)ᵀ(X−Xq); C is G + K then
+  bool compares = false;      ///< X ≠ Xq: K = Xqᵀ(X−Xq) and L = (X−Xq)ᵀ(X−Xq) too, for output_norms(); C is G + K then
 };
 
 /// Lower triangles of G and C in panels of b columns. Panel p holds the columns s = p·b .. of the rows
@@ -37,8 +37,8 @@ class GramProducts {
   /// @param samples  rows of all ranks
   void start(std::span<const double> quantized_bounds, std::span<const double> analog_bounds, Index samples);
   /// Adds a chunk of rows. Columns lie `stride` apart (a multiple of 16, `rows` too; padding is zero).
-  /// @param X  comes back as X − Xq where networks are compared
-  /// Cost: 2·rows·N² flops (half of it where X = Xq, twice that where networks are compared).
+  /// @param X  null where X = Xq; comes back as X − Xq where networks are compared
+  /// Cost: rows·N² flops where X = Xq, 2·rows·N² where not (3 where C is whole), 4·rows·N² where networks are compared.
   void add(const float* Xq, float* X, Index rows, Index stride, int threads);
   /// The sums so far, in pieces, the same pieces on all ranks: integers, to be added over ranks and to be kept.
   [[nodiscard]] std::vector<std::span<std::int64_t>> raw_sums();
@@ -71,6 +71,10 @@ class GramProducts {
   [[nodiscard]] static Index bytes(const GramExtent& extent);
   /// Bytes of its sums: of raw_sums(), at most.
   [[nodiscard]] static Index sum_bytes(const GramExtent& extent);
+  /// Bytes that the first numbers take beside the sums, which go as numbers come.
+  [[nodiscard]] static Index turning_bytes(const GramExtent& extent);
+  /// Bytes of the numbers.
+  [[nodiscard]] static Index number_bytes(const GramExtent& extent);
   /// Bytes of the partial product that each thread of add() works on.
   [[nodiscard]] static Index partial_bytes(const GramExtent& extent);
 
@@ -83,12 +87,15 @@ class GramProducts {
     Range right;  ///< t
   };
   [[nodiscard]] static std::vector<Piece> pieces_of(const GramExtent& extent);
-  void add_piece(const Piece& piece, const float* left, const float* right, Index rows, Index stride);
+  /// @param s_columns, t_columns  of all inputs
+  void add_piece(const Piece& piece, const float* s_columns, const float* t_columns, Index rows, Index stride);
   using Panels = std::vector<AlignedBuffer<float>>;
   [[nodiscard]] const float* from_diagonal(const Panels& panels, Index panel) const {
     return panels[static_cast<std::size_t>(panel)].data() +
            (extent_.whole ? panel * panel_width() * width_of(panel) : 0);
   }
+  /// What is summed beside G (and L) where X ≠ Xq.
+  [[nodiscard]] static Product other_product(const GramExtent& extent) { return extent.compares ? Product::K : Product::C; }
   [[nodiscard]] static bool is_symmetric(Product product) { return product == Product::G || product == Product::L; }
   [[nodiscard]] static bool is_whole(Product product, const GramExtent& extent) {
     return product == Product::K || (product == Product::C && extent.whole);
