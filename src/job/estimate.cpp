@@ -334,10 +334,7 @@ void Estimator::add_gram(const LayerPlan& layer, LayerEstimate& estimate) const 
   const double rows = real(std::min(shape.samples, chunks * shape.sample_chunk));
   const double inputs = real(shape.inputs);
   const Index b = shape.block_width;
-  const quant::GramExtent extent = layer.gram_extent();
-  const double triangle = inputs * (inputs + real(b)) / 2;
-  const double of_C = extent.shared ? 0 : extent.whole || extent.compares ? inputs * inputs : triangle;  // or of K
-  const double pairs = (triangle + of_C + (extent.compares ? triangle : 0)) * real(layer.problems);
+  const double pairs = real(layer.problems * quant::GramProducts::sum_bytes(layer.gram_extent()) / sum_bytes);
   estimate.bytes_read += networks * plan_.samples * map_floats(layer) * float_bytes;
   estimate.seconds["read"] +=
       real(networks * plan_.samples * map_floats(layer) * float_bytes) * rows / real(shape.samples) / read_rate_ +
